@@ -1,0 +1,70 @@
+// Package id makes the identifiers of Prosa's resources: 24 lower-case hexadecimal digits that begin with the second of their
+// making and end in 64 random bits.
+package id
+
+import (
+	"bufio"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/prosa-chat/prosa/services/internal/clock"
+)
+
+const (
+	size = 12 // bytes of an identifier
+	// Length is the number of characters of an identifier.
+	Length = 2 * size
+)
+
+// Source makes identifiers. It is safe for concurrent use.
+type Source struct {
+	clock clock.Clock
+
+	mu     sync.Mutex
+	random io.Reader
+}
+
+// NewSource returns a source that takes the seconds from c and the rest from random. A nil random is crypto/rand; anything else
+// is for tests that want to know the identifiers beforehand, and must not run dry.
+func NewSource(c clock.Clock, random io.Reader) *Source {
+	if random == nil {
+		// crypto/rand costs a system call each time; a buffer makes that one in some hundred identifiers.
+		random = bufio.NewReader(rand.Reader)
+	}
+	return &Source{clock: c, random: random}
+}
+
+// New returns an identifier. Identifiers of different seconds sort by time (until the year 2106); within one second they have no
+// order, so nothing may rely on them for sequence. It panics if the source of randomness fails: an identifier that might
+// repeat is worse than a request that fails.
+func (s *Source) New() string {
+	var raw [size]byte
+	// Truncation to 32 bits is the format.
+	binary.BigEndian.PutUint32(raw[:4], uint32(s.clock.Now().Unix()))
+	s.mu.Lock()
+	_, err := io.ReadFull(s.random, raw[4:])
+	s.mu.Unlock()
+	if err != nil {
+		panic(fmt.Errorf("read randomness for an id: %w", err))
+	}
+	var text [Length]byte
+	hex.Encode(text[:], raw[:])
+	return string(text[:])
+}
+
+// Valid reports whether s has the form of an identifier: 24 characters, each 0-9 or a-f.
+func Valid(s string) bool {
+	if len(s) != Length {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,77 @@
+package id_test
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/prosa-chat/prosa/services/internal/clock"
+	"github.com/prosa-chat/prosa/services/internal/id"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestNewIsSecondsThenRandom(t *testing.T) {
+	c := clock.NewManual(time.Unix(0x0badcafe, 999_999_999))
+	s := id.NewSource(c, bytes.NewReader([]byte{1, 2, 3, 4, 5, 6, 7, 0xff, 0, 0, 0, 0, 0, 0, 0, 1}))
+	require.Equal(t, "0badcafe01020304050607ff", s.New())
+	c.Advance(1)
+	require.Equal(t, "0badcaff0000000000000001", s.New())
+	require.Panics(t, func() { s.New() }, "the source has run dry")
+}
+
+func TestNewIsUniqueAndValid(t *testing.T) {
+	s := id.NewSource(clock.NewManual(time.Unix(1_700_000_000, 0)), nil)
+	const callers, each = 8, 1000
+	made := make([][]string, callers)
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			for range each {
+				made[i] = append(made[i], s.New())
+			}
+		})
+	}
+	wg.Wait()
+	seen := map[string]bool{}
+	for _, list := range made {
+		for _, v := range list {
+			require.True(t, id.Valid(v), v)
+			require.False(t, seen[v], v)
+			seen[v] = true
+		}
+	}
+	require.Len(t, seen, callers*each)
+}
+
+func TestValid(t *testing.T) {
+	for value, want := range map[string]bool{
+		"0123456789abcdef01234567":   true,
+		strings.Repeat("f", 24):      true,
+		strings.Repeat("0", 23):      false,
+		strings.Repeat("0", 25):      false,
+		"":                           false,
+		"0123456789ABCDEF01234567":   false,
+		"0123456789abcdeg01234567":   false,
+		"0123456789abcdef0123456/":   false,
+		"0123456789abcdef0123456:":   false,
+		"0123456789abcdef0123456`":   false,
+		"0123456789abcdef012345é":    false,
+		"0123456789abcdef01234567\n": false,
+	} {
+		require.Equal(t, want, id.Valid(value), "%q", value)
+	}
+}
+
+func BenchmarkNew(b *testing.B) {
+	s := id.NewSource(clock.System(), nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		s.New()
+	}
+}

@@ -1,0 +1,43 @@
+package warm
+
+import (
+	_ "buf.build/go/protovalidate"
+	_ "buf.build/go/protoyaml"
+	_ "cel.dev/cel-go/cel"
+	_ "cel.dev/cel-go/ext"
+	_ "code.dny.dev/ssrf"
+	_ "github.com/alecthomas/kong"
+	_ "github.com/fullstorydev/grpchan/inprocgrpc"
+	_ "github.com/go-json-experiment/json"
+	_ "github.com/go-json-experiment/json/jsontext"
+	_ "github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	_ "github.com/jackc/pgx/v5/stdlib"
+	_ "github.com/pressly/goose/v3"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/standard-webhooks/standard-webhooks/libraries/go"
+	_ "github.com/stretchr/testify/require"
+	_ "github.com/tink-crypto/tink-go/v2/aead/subtle"
+	_ "go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	_ "go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	_ "go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	_ "go.opentelemetry.io/otel/sdk/trace"
+	_ "go.uber.org/goleak"
+	_ "go.yaml.in/yaml/v3"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/text/unicode/norm"
+	_ "golang.org/x/time/rate"
+	_ "google.golang.org/grpc/health"
+	_ "google.golang.org/grpc/reflection"
+	_ "modernc.org/sqlite"
+	_ "pgregory.net/rapid"
+)
+
+import (
+	_ "github.com/failsafe-go/failsafe-go/circuitbreaker"
+	_ "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
+	_ "github.com/prosa-chat/prosa/gen/go/prosa/channel/v1"
+	_ "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
+	_ "golang.org/x/sys/unix"
+	_ "google.golang.org/genproto/googleapis/rpc/errdetails"
+	_ "google.golang.org/protobuf/types/dynamicpb"
+)
