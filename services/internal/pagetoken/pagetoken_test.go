@@ -113,17 +113,25 @@ func TestWrongKeySizePanics(t *testing.T) {
 	}
 }
 
+// made is a token for the payload "position" and pins the format: a change of it breaks every walk that is under way.
+const made = "AamWJNvhsIyn_S1fzk7Ja-r5rA3JkGCbdroRMMsw3yIX7hEBJeKbNw8SgG9p1TozLgGXXM73lwa0"
+
+func TestFormatIsStable(t *testing.T) {
+	payload, err := pagetoken.New(key, clock.NewManual(start)).Decode(made, instance, scope)
+	require.NoError(t, err)
+	require.Equal(t, "position", string(payload))
+}
+
 func FuzzDecode(f *testing.F) {
 	codec := pagetoken.New(key, clock.NewManual(start))
-	genuine := codec.Encode(instance, scope, []byte("position"))
 	f.Add("")
-	f.Add(genuine)
-	f.Add(genuine[:len(genuine)-1])
+	f.Add(made)
+	f.Add(made[:len(made)-1])
 	f.Add(strings.Repeat("A", pagetoken.MaxLength))
 	f.Add("\x00\xff=")
 	f.Fuzz(func(t *testing.T, token string) {
 		payload, err := codec.Decode(token, instance, scope)
-		if token == genuine {
+		if token == made {
 			require.NoError(t, err)
 			require.Equal(t, "position", string(payload))
 			return

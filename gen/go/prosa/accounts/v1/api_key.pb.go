@@ -139,11 +139,10 @@ var File_prosa_accounts_v1_api_key_proto protoreflect.FileDescriptor
 
 const file_prosa_accounts_v1_api_key_proto_rawDesc = "" +
 	"\n" +
-	"\x1fprosa/accounts/v1/api_key.proto\x12\x11prosa.accounts.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa1\x03\n" +
+	"\x1fprosa/accounts/v1/api_key.proto\x12\x11prosa.accounts.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x03\n" +
 	"\x06ApiKey\x12\x17\n" +
-	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18\x18R\x02id\x127\n" +
-	"\fdisplay_name\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f\x18\x80\x022\n" +
-	"^[^\\x00]*$R\vdisplayName\x12N\n" +
+	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18\x18R\x02id\x12/\n" +
+	"\fdisplay_name\x18\x02 \x01(\tB\f\xbaH\tr\a\x18\x80\x02\xba\x01\x01\x00R\vdisplayName\x12N\n" +
 	"\x06scopes\x18\x03 \x03(\tB6\xbaH3\x92\x010\b\x01\x10\x03\x18\x01\"(r&R\rcontacts.readR\rconversationsR\x06manageR\x06scopes\x12;\n" +
 	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x12>\n" +

@@ -134,11 +134,10 @@ var File_prosa_accounts_v1_instance_proto protoreflect.FileDescriptor
 
 const file_prosa_accounts_v1_instance_proto_rawDesc = "" +
 	"\n" +
-	" prosa/accounts/v1/instance.proto\x12\x11prosa.accounts.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x04\n" +
+	" prosa/accounts/v1/instance.proto\x12\x11prosa.accounts.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x03\n" +
 	"\bInstance\x12q\n" +
-	"\x04slug\x18\x01 \x01(\tB]\xbaHZ\xd8\x01\x01rU2\x16^[a-z][a-z0-9-]{1,62}$Z\x02v1Z\bwebhooksZ\bcontactsZ\x06eventsZ\fconversationZ\aconsoleZ\x04docsR\x04slug\x127\n" +
-	"\fdisplay_name\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f\x18\x80\x022\n" +
-	"^[^\\x00]*$R\vdisplayName\x12$\n" +
+	"\x04slug\x18\x01 \x01(\tB]\xbaHZ\xd8\x01\x01rU2\x16^[a-z][a-z0-9-]{1,62}$Z\x02v1Z\bwebhooksZ\bcontactsZ\x06eventsZ\fconversationZ\aconsoleZ\x04docsR\x04slug\x12/\n" +
+	"\fdisplay_name\x18\x02 \x01(\tB\f\xbaH\tr\a\x18\x80\x02\xba\x01\x01\x00R\vdisplayName\x12$\n" +
 	"\ttime_zone\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\btimeZone\x12[\n" +
 	"\x12inactivity_timeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\xe7\x84\x0f2\x02\b<R\x11inactivityTimeout\x12M\n" +
 	"\tretention\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x14\xbaH\x11\xaa\x01\x0e\"\x06\b\x80\x86\xb0\x96\x012\x04\b\x80\xa3\x05R\tretention\x12;\n" +

@@ -142,14 +142,12 @@ var File_prosa_agent_v1_agent_proto protoreflect.FileDescriptor
 
 const file_prosa_agent_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x1aprosa/agent/v1/agent.proto\x12\x0eprosa.agent.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x80\x03\n" +
+	"\x1aprosa/agent/v1/agent.proto\x12\x0eprosa.agent.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf0\x02\n" +
 	"\x05Agent\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18\x18R\x02id\x12!\n" +
-	"\fassistant_id\x18\x02 \x01(\x03R\vassistantId\x127\n" +
-	"\fdisplay_name\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x18\x80\x022\n" +
-	"^[^\\x00]*$R\vdisplayName\x126\n" +
-	"\vdescription\x18\x04 \x01(\tB\x14\xbaH\x11r\x0f\x18\x80 2\n" +
-	"^[^\\x00]*$R\vdescription\x12\x18\n" +
+	"\fassistant_id\x18\x02 \x01(\x03R\vassistantId\x12/\n" +
+	"\fdisplay_name\x18\x03 \x01(\tB\f\xbaH\tr\a\x18\x80\x02\xba\x01\x01\x00R\vdisplayName\x12.\n" +
+	"\vdescription\x18\x04 \x01(\tB\f\xbaH\tr\a\x18\x80 \xba\x01\x01\x00R\vdescription\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\x05R\aversion\x126\n" +
 	"\n" +
 	"definition\x18\x06 \x01(\v2\x16.google.protobuf.ValueR\n" +

@@ -1444,12 +1444,10 @@ var File_prosa_agent_v1_agent_definition_proto protoreflect.FileDescriptor
 
 const file_prosa_agent_v1_agent_definition_proto_rawDesc = "" +
 	"\n" +
-	"%prosa/agent/v1/agent_definition.proto\x12\x0eprosa.agent.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xb5\x06\n" +
-	"\x0fAgentDefinition\x129\n" +
-	"\fdisplay_name\x18\x01 \x01(\tB\x16\xbaH\x13r\x11\x10\x01\x18\x80\x022\n" +
-	"^[^\\x00]*$R\vdisplayName\x126\n" +
-	"\vdescription\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f\x18\x80 2\n" +
-	"^[^\\x00]*$R\vdescription\x12E\n" +
+	"%prosa/agent/v1/agent_definition.proto\x12\x0eprosa.agent.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xa5\x06\n" +
+	"\x0fAgentDefinition\x121\n" +
+	"\fdisplay_name\x18\x01 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\x80\x02\xba\x01\x01\x00R\vdisplayName\x12.\n" +
+	"\vdescription\x18\x02 \x01(\tB\f\xbaH\tr\a\x18\x80 \xba\x01\x01\x00R\vdescription\x12E\n" +
 	"\x06locale\x18\x03 \x01(\tB-\xbaH*\xd8\x01\x01r%2#^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$R\x06locale\x12\x1d\n" +
 	"\x05start\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05start\x12#\n" +
 	"\bfallback\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18@R\bfallback\x12;\n" +
@@ -1546,10 +1544,9 @@ const file_prosa_agent_v1_agent_definition_proto_rawDesc = "" +
 	"\x06prompt\x12\x05\xbaH\x02\b\x01\"E\n" +
 	"\x06Branch\x12\x1c\n" +
 	"\x04when\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\x04when\x12\x1d\n" +
-	"\x04goto\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x04goto\"\xd3\x01\n" +
-	"\vEventAction\x12*\n" +
-	"\x04name\x18\x01 \x01(\tB\x16\xbaH\x13r\x11\x10\x01\x18\x80\x012\n" +
-	"^[^\\x00]*$R\x04name\x12\\\n" +
+	"\x04goto\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x04goto\"\xcb\x01\n" +
+	"\vEventAction\x12\"\n" +
+	"\x04name\x18\x01 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\x80\x01\xba\x01\x01\x00R\x04name\x12\\\n" +
 	"\adetails\x18\x02 \x03(\v2(.prosa.agent.v1.EventAction.DetailsEntryB\x18\xbaH\x15\x9a\x01\x12\x10d\"\ar\x05\x10\x01\x18\x80\x01*\x05r\x03\x18\x90NR\adetails\x1a:\n" +
 	"\fDetailsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +

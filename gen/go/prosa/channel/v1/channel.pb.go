@@ -319,14 +319,12 @@ var File_prosa_channel_v1_channel_proto protoreflect.FileDescriptor
 
 const file_prosa_channel_v1_channel_proto_rawDesc = "" +
 	"\n" +
-	"\x1eprosa/channel/v1/channel.proto\x12\x10prosa.channel.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa0\a\n" +
+	"\x1eprosa/channel/v1/channel.proto\x12\x10prosa.channel.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\a\n" +
 	"\aChannel\x12\x17\n" +
-	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18\x18R\x02id\x127\n" +
-	"\fdisplay_name\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f\x18\x80\x022\n" +
-	"^[^\\x00]*$R\vdisplayName\x123\n" +
-	"\bagent_id\x18\x03 \x01(\tB\x18\xbaH\x15\xd8\x01\x01r\x102\x0e^[0-9a-f]{24}$R\aagentId\x125\n" +
-	"\vwebhook_url\x18\x04 \x01(\tB\x14\xbaH\x11r\x0f\x18\x80\x102\n" +
-	"^[^\\x00]*$R\n" +
+	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18\x18R\x02id\x12/\n" +
+	"\fdisplay_name\x18\x02 \x01(\tB\f\xbaH\tr\a\x18\x80\x02\xba\x01\x01\x00R\vdisplayName\x123\n" +
+	"\bagent_id\x18\x03 \x01(\tB\x18\xbaH\x15\xd8\x01\x01r\x102\x0e^[0-9a-f]{24}$R\aagentId\x12-\n" +
+	"\vwebhook_url\x18\x04 \x01(\tB\f\xbaH\tr\a\x18\x80\x10\xba\x01\x01\x00R\n" +
 	"webhookUrl\x12\x12\n" +
 	"\x04test\x18\x05 \x01(\bR\x04test\x12D\n" +
 	"\rinbound_token\x18\x06 \x01(\tB\x1f\xbaH\x1c\xd8\x01\x01r\x172\x15^[\\x21-\\x7e]{16,256}$R\finboundToken\x12*\n" +

@@ -166,18 +166,16 @@ var File_prosa_channel_v1_inbound_service_proto protoreflect.FileDescriptor
 
 const file_prosa_channel_v1_inbound_service_proto_rawDesc = "" +
 	"\n" +
-	"&prosa/channel/v1/inbound_service.proto\x12\x10prosa.channel.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1eprosa/accounts/v1/access.proto\"\xcc\x03\n" +
+	"&prosa/channel/v1/inbound_service.proto\x12\x10prosa.channel.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1eprosa/accounts/v1/access.proto\"\xbc\x03\n" +
 	"\x15ReceiveMessageRequest\x12s\n" +
 	"\n" +
 	"channel_id\x18\x01 \x01(\tBT\xbaHQ\xba\x01N\n" +
 	"\n" +
-	"channel_id\x12\x1dmust be 24 hexadecimal digits\x1a!this.matches('^[0-9a-fA-F]{24}$')R\tchannelId\x12C\n" +
-	"\x11client_identifier\x18\x02 \x01(\tB\x16\xbaH\x13r\x11\x10\x01\x18\x80\x022\n" +
-	"^[^\\x00]*$R\x10clientIdentifier\x12@\n" +
+	"channel_id\x12\x1dmust be 24 hexadecimal digits\x1a!this.matches('^[0-9a-fA-F]{24}$')R\tchannelId\x12;\n" +
+	"\x11client_identifier\x18\x02 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\x80\x02\xba\x01\x01\x00R\x10clientIdentifier\x12@\n" +
 	"\x04type\x18\x03 \x01(\tB,\xbaH)\xba\x01&\n" +
-	"\x04type\x12\x0emust be \"text\"\x1a\x0ethis == 'text'R\x04type\x12*\n" +
-	"\x04text\x18\x04 \x01(\tB\x16\xbaH\x13r\x11\x10\x01\x18\x90N2\n" +
-	"^[^\\x00]*$R\x04text\x12\x8a\x01\n" +
+	"\x04type\x12\x0emust be \"text\"\x1a\x0ethis == 'text'R\x04type\x12\"\n" +
+	"\x04text\x18\x04 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\x90N\xba\x01\x01\x00R\x04text\x12\x8a\x01\n" +
 	"\bpostback\x18\x05 \x01(\tBn\xbaHk\xba\x01e\n" +
 	"\bpostback\x12!must be indexN or sectionN-indexM\x1a6this.matches('^(section[0-9]{1,4}-)?index[0-9]{1,4}$')\xd8\x01\x01R\bpostback\"O\n" +
 	"\x16ReceiveMessageResponse\x12\x16\n" +

@@ -1,0 +1,42 @@
+package accounts
+
+import (
+	"context"
+	"time"
+
+	"github.com/prosa-chat/prosa/services/internal/clock"
+)
+
+// sweepInterval is how long an idempotency record may outlive its 24 hours.
+const sweepInterval = time.Hour
+
+// sweeper deletes what has expired.
+type sweeper struct {
+	store interface {
+		Sweep(ctx context.Context) error
+	}
+	clock clock.Clock
+}
+
+// Name is the worker's name.
+func (s *sweeper) Name() string { return "accounts-sweep" }
+
+// Run sweeps at once and then every hour. An error ends it; who runs it runs it again.
+func (s *sweeper) Run(ctx context.Context) error {
+	timer := s.clock.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C():
+			if err := s.store.Sweep(ctx); err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
+				return err
+			}
+			timer.Reset(sweepInterval)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

@@ -1,0 +1,126 @@
+// Package agent is the service that answers: it keeps agents and their versions, runs the turns of conversations, and tells the
+// contacts service what was said.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+	"google.golang.org/grpc"
+
+	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
+	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
+	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
+	"github.com/prosa-chat/prosa/services/agent/internal/program"
+	"github.com/prosa-chat/prosa/services/agent/internal/record"
+	"github.com/prosa-chat/prosa/services/agent/internal/registry"
+	"github.com/prosa-chat/prosa/services/agent/internal/store"
+	"github.com/prosa-chat/prosa/services/agent/internal/turn"
+	"github.com/prosa-chat/prosa/services/internal/clock"
+	"github.com/prosa-chat/prosa/services/internal/id"
+	"github.com/prosa-chat/prosa/services/internal/lifecycle"
+	"github.com/prosa-chat/prosa/services/internal/pagetoken"
+	"github.com/prosa-chat/prosa/services/internal/secretbox"
+	"github.com/prosa-chat/prosa/services/internal/sqldb"
+)
+
+// defaultMaxPrograms is how many compiled versions are kept in memory unless the operator says otherwise.
+const defaultMaxPrograms = 512
+
+// Config is what the operator decides.
+type Config struct {
+	// MaxPrograms is how many compiled versions of agents are kept in memory, those last used. Default: 512.
+	MaxPrograms int
+}
+
+// Instances looks instances up.
+type Instances interface {
+	// Get is the instance with the slug; it must not be changed. Errors: INSTANCE_NOT_FOUND, UNAVAILABLE.
+	Get(ctx context.Context, slug string) (*accountsv1.Instance, error)
+}
+
+// Deps is what the service works with. All are required unless they say otherwise.
+type Deps struct {
+	// DB is the service's own store, open, with Migrations.
+	DB    *sqldb.DB
+	Clock clock.Clock
+	IDs   *id.Source
+	// Box gives the key for page tokens.
+	Box    *secretbox.Box
+	Logger *slog.Logger
+	// Metrics gets the prosa_agent_… metrics. Nil keeps them to the service.
+	Metrics prometheus.Registerer
+	// Tracer makes a span of each run of a flow. Nil makes none.
+	Tracer trace.TracerProvider
+	// Contacts remembers attendances and turns.
+	Contacts  contactsv1.RecordServiceClient
+	Instances Instances
+}
+
+// Service is the agent service.
+type Service struct {
+	db         *sqldb.DB
+	management *managementServer
+	turns      *turnServer
+	workers    []lifecycle.Worker
+}
+
+// Migrations are the steps of the schema of the service's store.
+func Migrations() fs.FS { return store.Migrations() }
+
+// New puts the service together; it starts nothing. Errors: a metric that is registered already.
+func New(cfg Config, deps Deps) (*Service, error) {
+	if cfg.MaxPrograms <= 0 {
+		cfg.MaxPrograms = defaultMaxPrograms
+	}
+	if deps.Tracer == nil {
+		deps.Tracer = noop.NewTracerProvider()
+	}
+	db := store.New(deps.DB)
+	turnMetrics, err := turn.NewMetrics(deps.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("register metrics of agent: %w", err)
+	}
+	recordMetrics, err := record.NewMetrics(deps.Metrics, db)
+	if err != nil {
+		return nil, fmt.Errorf("register metrics of agent: %w", err)
+	}
+	recorder := record.NewRecorder(record.Deps{
+		Store: db, Contacts: deps.Contacts, Clock: deps.Clock, Logger: deps.Logger, Metrics: recordMetrics, Holder: deps.IDs.New(),
+	})
+	runner := turn.NewRunner(turn.Deps{
+		Store: db, Programs: program.NewCache(db, cfg.MaxPrograms), Attendances: deps.Contacts, Instances: deps.Instances,
+		Clock: deps.Clock, IDs: deps.IDs, Logger: deps.Logger, Tracer: deps.Tracer.Tracer("prosa.agent"), Metrics: turnMetrics,
+		Committed: recorder.Wake,
+	})
+	agents := registry.New(db, deps.Clock, deps.IDs, pagetoken.New(deps.Box.Derive("agent/pagetoken"), deps.Clock))
+	return &Service{
+		db:         deps.DB,
+		management: &managementServer{agents: agents, instances: deps.Instances},
+		turns:      &turnServer{runner: runner, agents: agents},
+		workers:    []lifecycle.Worker{recorder, &sweeper{db: deps.DB, clock: deps.Clock}},
+	}, nil
+}
+
+// Register offers the service's RPCs on a server.
+func (s *Service) Register(r grpc.ServiceRegistrar) {
+	agentv1.RegisterAgentServiceServer(r, s.management)
+	agentv1.RegisterTurnServiceServer(r, s.turns)
+}
+
+// Workers are what must run beside the RPCs.
+func (s *Service) Workers() []lifecycle.Worker { return s.workers }
+
+// Ready reports whether the service can answer, and if not, why.
+func (s *Service) Ready(ctx context.Context) error {
+	if err := s.db.Ping(ctx); err != nil {
+		return errors.Join(errors.New("agent: store does not answer"), err)
+	}
+	return nil
+}

@@ -1,0 +1,334 @@
+package flow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
+	messagev1 "github.com/prosa-chat/prosa/gen/go/prosa/message/v1"
+	"github.com/prosa-chat/prosa/services/agent/internal/expr"
+)
+
+const (
+	// MaxNodes is how many nodes one turn may run.
+	MaxNodes = 50
+	// MaxMessages is how many messages one answer may have.
+	MaxMessages = 200
+	// MaxOutput is how many bytes of rendered text one turn may give, messages and events together.
+	MaxOutput = 1 << 20
+	// MaxAttributes is how many attributes of the person one turn may set; more are ignored.
+	MaxAttributes = 500
+	// MaxKept is how many bytes a conversation may keep in context and contact together; what would go beyond is ignored.
+	MaxKept = 256 << 10
+)
+
+// NotUnderstood is what is said when nothing matches and the definition has no fallback.
+const NotUnderstood = "Desculpe, não entendi."
+
+// Turn is what comes in.
+type Turn struct {
+	// State is where the conversation stands, nil when it opens. It is not changed.
+	State *agentv1.FlowState
+	// Opening says that this is the first turn of the conversation.
+	Opening bool
+	// Text is what the person typed, or the label of what they pressed; Postback is the value of the option that they pressed.
+	Text, Postback string
+	// Now is the time of the turn. Location is the time zone of the instance; nil is UTC.
+	Now      time.Time
+	Location *time.Location
+	// What expressions see as `instance` and `agent`.
+	InstanceSlug, InstanceName, AgentID, AgentName string
+	// Attributes is what is known about the person. It is read when Opening; later the state has it.
+	Attributes map[string]string
+	// NewID makes the identifiers of menus.
+	NewID func() string
+}
+
+// Event is something that the flow reports.
+type Event struct {
+	Name    string
+	Details map[string]string
+}
+
+// Result is what comes out.
+type Result struct {
+	// State is where the conversation stands now; never nil, and empty when it is finished. It shares parts with the turn's state, so
+	// neither may be changed in place.
+	State *agentv1.FlowState
+	// Messages is the answer, in order. It can be empty.
+	Messages []*messagev1.Message
+	// Events is what was reported, in order.
+	Events []Event
+	// Attributes is what was set of `contact`; an empty value removes the attribute.
+	Attributes map[string]string
+	// Finished says that `end` was reached.
+	Finished bool
+	// Node is the last node that ran, "" if none did.
+	Node string
+	// InputLabel is the label of the option that was picked, "" if none was.
+	InputLabel string
+	// Stopped says why the turn was cut short, "" if it was not. The person was told NotUnderstood then.
+	Stopped string
+}
+
+// run is a turn that is running.
+type run struct {
+	*Program
+	ctx   context.Context
+	turn  Turn
+	now   time.Time // in the instance's time zone
+	scope *expr.Scope
+
+	ask       *agentv1.OpenAsk
+	menus     []*agentv1.SentMenu
+	ownMenus  bool
+	kept      int // bytes in context and contact, -1 while not measured
+	nodesRun  int
+	output    int // bytes rendered
+	timestamp *timestamppb.Timestamp
+
+	result Result
+}
+
+// Run runs one turn. An expression that fails at run time renders as nothing. The errors are faults of the caller, and the end of
+// ctx: an answer that was cut short by it would be wrong, so there is none.
+func (p *Program) Run(ctx context.Context, t Turn) (*Result, error) {
+	if t.NewID == nil {
+		return nil, errors.New("run turn: no source of identifiers")
+	}
+	r := p.begin(ctx, t)
+	r.respond()
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("run turn: %w", err)
+	}
+	return r.finish(), nil
+}
+
+func (p *Program) begin(ctx context.Context, t Turn) *run {
+	location := t.Location
+	if location == nil {
+		location = time.UTC
+	}
+	contact := t.State.GetContact()
+	r := &run{
+		Program: p, ctx: ctx, turn: t, now: t.Now.In(location), ask: t.State.GetAsk(), menus: t.State.GetMenus(), kept: -1,
+		timestamp: timestamppb.New(t.Now.Truncate(time.Millisecond)),
+	}
+	if t.Opening && len(contact) == 0 {
+		contact = t.Attributes
+	}
+	r.scope = expr.NewScope(expr.Values{
+		Contact:  contact,
+		Context:  t.State.GetContext().GetFields(),
+		Input:    expr.Input{Text: t.Text, Postback: t.Postback},
+		Now:      r.now,
+		Instance: expr.Instance{Slug: t.InstanceSlug, Name: t.InstanceName},
+		Agent:    expr.Agent{ID: t.AgentID, Name: t.AgentName},
+	})
+	return r
+}
+
+// respond decides what the message means, and does it.
+func (r *run) respond() {
+	switch {
+	case r.turn.Opening && r.start != nil:
+		// Nothing was asked yet, so the words and even a postback can only be an opening.
+		r.enter(r.start)
+	case r.pressed(), r.answered(), r.typed():
+	default:
+		r.notUnderstood()
+	}
+}
+
+// notUnderstood runs the fallback.
+func (r *run) notUnderstood() {
+	if r.fallback != nil {
+		r.enter(r.fallback)
+		return
+	}
+	r.apologise()
+}
+
+func (r *run) apologise() {
+	r.send(&messagev1.Message{Content: &messagev1.Message_Text{Text: &messagev1.Text{Text: NotUnderstood}}})
+}
+
+// stop cuts the turn short.
+func (r *run) stop(reason string) {
+	if r.result.Stopped == "" {
+		r.result.Stopped = reason
+		r.apologise()
+	}
+}
+
+// enter runs nodes from n on, until one waits for the person, or ends the conversation.
+func (r *run) enter(n *node) {
+	for n != nil && r.ctx.Err() == nil {
+		if r.nodesRun == MaxNodes {
+			r.stop(fmt.Sprintf("more than %d nodes in one turn", MaxNodes))
+			return
+		}
+		r.nodesRun++
+		r.result.Node = n.name
+		waits := r.perform(n)
+		if r.result.Stopped != "" || waits {
+			return
+		}
+		n = r.leave(n)
+	}
+}
+
+// perform does what a node does and reports whether it then waits for the person: a node that asked, or sent a menu, does.
+func (r *run) perform(n *node) (waits bool) {
+	r.assign(n.set)
+	for i := range n.say {
+		if r.say(n, i) {
+			waits = true
+		}
+		if r.result.Stopped != "" {
+			return true
+		}
+	}
+	r.report(n.event)
+	if n.ask != nil {
+		r.ask = &agentv1.OpenAsk{Node: n.name}
+		r.sendWords(&n.ask.prompt)
+		waits = true
+	}
+	if r.scope.Exhausted() {
+		r.stop("the expressions cost too much")
+	}
+	return waits
+}
+
+// leave gives the node that n's way out leads to, nil if n waits or ends the conversation.
+func (r *run) leave(n *node) *node {
+	for i := range n.branches {
+		if n.branches[i].when.Holds(r.ctx, r.scope) {
+			return n.branches[i].target
+		}
+	}
+	if n.next != nil {
+		return n.next
+	}
+	r.result.Finished = n.end
+	return nil
+}
+
+// resume goes on behind a node whose question was answered, or whose menu was picked from. It reports false if the node has no way out
+// that is open.
+func (r *run) resume(n *node) bool {
+	r.result.Node = n.name
+	next := r.leave(n)
+	if next != nil {
+		r.enter(next)
+	}
+	return next != nil || r.result.Finished
+}
+
+// assign keeps values. All are rendered before the first is kept, so that their order, which a definition cannot give, does not matter.
+func (r *run) assign(set []assignment) {
+	if len(set) == 0 {
+		return
+	}
+	values := make([]string, len(set))
+	for i := range set {
+		values[i] = cut(set[i].value.Render(r.ctx, r.scope), maxText)
+	}
+	for i := range set {
+		r.keep(set[i].to, values[i])
+	}
+}
+
+// keep keeps a value; an empty one removes what was there, because a missing value and nothing are the same to a definition.
+func (r *run) keep(at place, value string) {
+	if r.kept < 0 {
+		r.measure()
+	}
+	after := r.kept - r.size(at)
+	if value != "" {
+		after += len(at.name) + len(value)
+	}
+	if after > MaxKept && value != "" {
+		return
+	}
+	if at.contact {
+		if _, known := r.result.Attributes[at.name]; !known && len(r.result.Attributes) == MaxAttributes {
+			return
+		}
+		if r.result.Attributes == nil {
+			r.result.Attributes = make(map[string]string)
+		}
+		r.result.Attributes[at.name] = value
+		r.scope.SetContact(at.name, value)
+	} else if value == "" {
+		r.scope.SetContext(at.name, nil)
+	} else {
+		r.scope.SetContext(at.name, structpb.NewStringValue(value))
+	}
+	r.kept = after
+}
+
+// size gives how many bytes are kept at a place, its name included.
+func (r *run) size(at place) int {
+	if at.contact {
+		if value, ok := r.scope.Contact()[at.name]; ok {
+			return len(at.name) + len(value)
+		}
+		return 0
+	}
+	if value, ok := r.scope.Context()[at.name]; ok {
+		return len(at.name) + len(value.GetStringValue())
+	}
+	return 0
+}
+
+// measure counts what is kept.
+func (r *run) measure() {
+	r.kept = 0
+	for name, value := range r.scope.Contact() {
+		r.kept += len(name) + len(value)
+	}
+	for name, value := range r.scope.Context() {
+		r.kept += len(name) + len(value.GetStringValue())
+	}
+}
+
+// report reports an event.
+func (r *run) report(e *event) {
+	if e == nil {
+		return
+	}
+	reported := Event{Name: e.name}
+	if len(e.details) > 0 {
+		reported.Details = make(map[string]string, len(e.details))
+	}
+	for i := range e.details {
+		value := cut(e.details[i].value.Render(r.ctx, r.scope), maxText)
+		r.output += len(value)
+		reported.Details[e.details[i].name] = value
+	}
+	r.result.Events = append(r.result.Events, reported)
+	if r.output > MaxOutput {
+		r.stop("the answer is too large")
+	}
+}
+
+// finish makes the result.
+func (r *run) finish() *Result {
+	if r.result.Finished {
+		r.result.State = &agentv1.FlowState{}
+		return &r.result
+	}
+	state := &agentv1.FlowState{Contact: r.scope.Contact(), Ask: r.ask, Menus: r.menus}
+	if values := r.scope.Context(); len(values) > 0 {
+		state.Context = &structpb.Struct{Fields: values}
+	}
+	r.result.State = state
+	return &r.result
+}

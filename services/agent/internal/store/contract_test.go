@@ -1,0 +1,20 @@
+package store_test
+
+import (
+	"testing"
+
+	"github.com/prosa-chat/prosa/services/agent/internal/store"
+	"github.com/prosa-chat/prosa/services/agent/internal/store/storetest"
+	"github.com/prosa-chat/prosa/services/internal/sqldb"
+	"github.com/prosa-chat/prosa/services/internal/testkit"
+)
+
+func TestContract(t *testing.T) {
+	for _, dialect := range []sqldb.Dialect{sqldb.SQLite, sqldb.Postgres} {
+		t.Run(dialect.String(), func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T) *sqldb.DB {
+				return testkit.Open(t, testkit.Options(t, dialect, store.Migrations(), "agent"))
+			})
+		})
+	}
+}

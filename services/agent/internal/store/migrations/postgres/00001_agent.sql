@@ -1,0 +1,147 @@
+-- +goose Up
+
+-- The last number given to an agent of the instance. It only grows, so that a number is never used again.
+CREATE TABLE agent_number (
+    instance TEXT COLLATE "C" NOT NULL,
+    last_number BIGINT NOT NULL,
+    PRIMARY KEY (instance)
+);
+
+-- An agent. Empty display_name and description mean those of the newest definition, which stand beside them so that a list reads
+-- no definition. A deleted agent keeps its row, for its conversations are kept.
+CREATE TABLE agent (
+    instance TEXT COLLATE "C" NOT NULL,
+    id TEXT COLLATE "C" NOT NULL,
+    assistant_id BIGINT NOT NULL,
+    display_name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    definition_display_name TEXT NOT NULL,
+    definition_description TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    create_time BIGINT NOT NULL,
+    update_time BIGINT NOT NULL,
+    delete_time BIGINT,
+    PRIMARY KEY (instance, id)
+);
+
+CREATE UNIQUE INDEX agent_assistant_id ON agent (instance, assistant_id);
+
+-- Every definition ever published: as it was sent (YAML text or a JSON object), and as the parsed prosa.agent.v1.AgentDefinition,
+-- so that a running version needs no parser that may have become stricter since.
+CREATE TABLE agent_version (
+    instance TEXT COLLATE "C" NOT NULL,
+    agent_id TEXT COLLATE "C" NOT NULL,
+    version BIGINT NOT NULL,
+    source_format TEXT NOT NULL CHECK (source_format IN ('YAML', 'JSON')),
+    source BYTEA NOT NULL,
+    definition BYTEA NOT NULL,
+    create_time BIGINT NOT NULL,
+    PRIMARY KEY (instance, agent_id, version)
+);
+
+-- A conversation; its id is also its attendance's. last_turn and last_item count what is committed: a turn that was computed on
+-- an older count, or under an older epoch, is refused.
+CREATE TABLE conversation (
+    instance TEXT COLLATE "C" NOT NULL,
+    id TEXT COLLATE "C" NOT NULL,
+    agent_id TEXT COLLATE "C" NOT NULL,
+    agent_version BIGINT NOT NULL,
+    endpoint_id TEXT COLLATE "C" NOT NULL,
+    identifier TEXT COLLATE "C" NOT NULL,
+    source TEXT NOT NULL,
+    attendance_id BIGINT NOT NULL,
+    contact_id TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('OPEN', 'FINISHED')),
+    epoch BIGINT NOT NULL,
+    last_turn BIGINT NOT NULL,
+    last_item BIGINT NOT NULL,
+    flow_state BYTEA NOT NULL,
+    create_time BIGINT NOT NULL,
+    update_time BIGINT NOT NULL,
+    finish_time BIGINT,
+    PRIMARY KEY (instance, id)
+);
+
+-- One open conversation a person and endpoint.
+CREATE UNIQUE INDEX conversation_open ON conversation (instance, agent_id, endpoint_id, identifier) WHERE state = 'OPEN';
+
+-- A finished turn under the id of its message, with the serialized RunTurnResponse that every repetition gets.
+CREATE TABLE turn (
+    instance TEXT COLLATE "C" NOT NULL,
+    id TEXT COLLATE "C" NOT NULL,
+    conversation_id TEXT COLLATE "C" NOT NULL,
+    number BIGINT NOT NULL,
+    answer BYTEA NOT NULL,
+    create_time BIGINT NOT NULL,
+    PRIMARY KEY (instance, id)
+);
+
+-- What one side said in a turn, numbered within the conversation: body is a serialized prosa.contacts.v1.HistoryItem.
+CREATE TABLE message (
+    instance TEXT COLLATE "C" NOT NULL,
+    conversation_id TEXT COLLATE "C" NOT NULL,
+    seq BIGINT NOT NULL,
+    id TEXT COLLATE "C" NOT NULL,
+    turn_id TEXT COLLATE "C" NOT NULL,
+    sender TEXT NOT NULL CHECK (sender IN ('user', 'bot', 'human')),
+    body BYTEA NOT NULL,
+    create_time BIGINT NOT NULL,
+    PRIMARY KEY (instance, conversation_id, seq)
+);
+
+-- Turns that contacts does not have yet, as serialized prosa.contacts.v1.TurnRecord. A row is deleted once contacts has it.
+CREATE TABLE pending_record (
+    instance TEXT COLLATE "C" NOT NULL,
+    conversation_id TEXT COLLATE "C" NOT NULL,
+    turn_number BIGINT NOT NULL,
+    record BYTEA NOT NULL,
+    tries BIGINT NOT NULL DEFAULT 0,
+    retry_time BIGINT,
+    PRIMARY KEY (instance, conversation_id, turn_number)
+);
+
+-- Turns that contacts refused for good, kept for whoever looks into it.
+CREATE TABLE refused_record (
+    instance TEXT COLLATE "C" NOT NULL,
+    conversation_id TEXT COLLATE "C" NOT NULL,
+    turn_number BIGINT NOT NULL,
+    record BYTEA NOT NULL,
+    code TEXT NOT NULL,
+    create_time BIGINT NOT NULL,
+    PRIMARY KEY (instance, conversation_id, turn_number)
+);
+
+-- Who does a work that only one process may do. The instance is empty: such work is for all of them.
+CREATE TABLE worker_lease (
+    instance TEXT COLLATE "C" NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
+    holder TEXT NOT NULL,
+    epoch BIGINT NOT NULL,
+    expire_time BIGINT NOT NULL,
+    PRIMARY KEY (instance, name)
+);
+
+-- The answers of calls that came with an idempotency key, for 24 hours.
+CREATE TABLE idempotency (
+    instance TEXT COLLATE "C" NOT NULL,
+    scope TEXT COLLATE "C" NOT NULL,
+    key TEXT COLLATE "C" NOT NULL,
+    fingerprint BYTEA NOT NULL,
+    response BYTEA,
+    expire_time BIGINT NOT NULL,
+    PRIMARY KEY (instance, scope, key)
+);
+
+CREATE INDEX idempotency_expire_time ON idempotency (expire_time);
+
+-- +goose Down
+DROP TABLE idempotency;
+DROP TABLE worker_lease;
+DROP TABLE refused_record;
+DROP TABLE pending_record;
+DROP TABLE message;
+DROP TABLE turn;
+DROP TABLE conversation;
+DROP TABLE agent_version;
+DROP TABLE agent;
+DROP TABLE agent_number;

@@ -1,0 +1,40 @@
+// Package store keeps agents with their versions, conversations with their turns and messages, and the turns that contacts has
+// not got yet. It is the agent service's only SQL.
+package store
+
+import (
+	"errors"
+
+	"github.com/prosa-chat/prosa/services/internal/sqldb"
+)
+
+var (
+	// ErrNotFound says that the row is not there, or is not the instance's.
+	ErrNotFound = errors.New("not found")
+	// ErrConflict says that a turn was computed on what is no longer so: the same turn, another turn of the conversation, or
+	// another conversation of the same person was committed first. Nothing was stored; the caller looks again.
+	ErrConflict = errors.New("overtaken by another write")
+	// ErrLeaseLost says that another process does the work now. Nothing was stored.
+	ErrLeaseLost = errors.New("lease was lost")
+)
+
+// Store is the agent service's store. It is safe for concurrent use. Its methods return the errors above, those of sqldb, and
+// those of the context.
+type Store struct {
+	db      *sqldb.DB
+	dialect dialect
+}
+
+// dialect is where the engines differ.
+type dialect struct {
+	commitTurn    commitTurn
+	deleteRecords string
+}
+
+// New returns the store in db, whose schema is that of Migrations.
+func New(db *sqldb.DB) *Store {
+	if db.Dialect() == sqldb.Postgres {
+		return &Store{db: db, dialect: postgresDialect}
+	}
+	return &Store{db: db, dialect: sqliteDialect}
+}

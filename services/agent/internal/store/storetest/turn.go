@@ -1,0 +1,279 @@
+package storetest
+
+import (
+	"errors"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/prosa-chat/prosa/services/agent/internal/store"
+)
+
+func lane(instance, agentID string) store.Lane {
+	return store.Lane{Instance: instance, AgentID: agentID, EndpointID: "e1", Identifier: "João 🍇"}
+}
+
+// openingTurn is a turn that opens a conversation.
+func openingTurn(instance, agentID, id, conversation string) *store.Turn {
+	return &store.Turn{
+		Lane: lane(instance, agentID), ID: id, Source: "api",
+		Conversation: store.Conversation{
+			ID: conversation, ContactID: "p1", AgentVersion: 1, AttendanceID: 7, FlowState: []byte("state of " + id),
+		},
+		Answer: []byte("answer of " + id), Record: []byte("record of " + id),
+		User: &store.Item{ID: id, Body: []byte("user of " + id), Time: start.Add(-time.Second)},
+		Bot:  &store.Item{ID: "b" + id, Body: []byte("bot of " + id), Time: start},
+		Time: start,
+	}
+}
+
+func (f *fixture) position(t *testing.T, l store.Lane, turnID string) *store.Position {
+	t.Helper()
+	p, err := f.store.Position(t.Context(), l, turnID)
+	require.NoError(t, err)
+	return p
+}
+
+// nextTurn is a turn that goes on with the conversation of a lane.
+func (f *fixture) nextTurn(t *testing.T, l store.Lane, id string) *store.Turn {
+	t.Helper()
+	turn := openingTurn(l.Instance, l.AgentID, id, "")
+	turn.Lane = l
+	p := f.position(t, l, id)
+	require.NotNil(t, p.Conversation)
+	turn.Conversation = *p.Conversation
+	turn.Conversation.FlowState = []byte("state of " + id)
+	turn.Time = start.Add(time.Minute)
+	return turn
+}
+
+func (f *fixture) commit(t *testing.T, turns ...*store.Turn) {
+	t.Helper()
+	for _, turn := range turns {
+		require.NoError(t, f.store.CommitTurn(t.Context(), turn))
+	}
+}
+
+func positionOfAnUnknownAgent(t *testing.T, f *fixture) {
+	_, err := f.store.Position(t.Context(), lane("acme", "a1"), "m1")
+	require.ErrorIs(t, err, store.ErrNotFound)
+	created := f.createAgent(t, "acme", "a1")
+	p := f.position(t, lane("acme", "a1"), "m1")
+	require.Nil(t, p.Answer)
+	require.Nil(t, p.Conversation)
+	require.False(t, p.Deleted)
+	require.Equal(t, created.AssistantID, p.Agent.AssistantID)
+	require.Equal(t, created.Version, p.Agent.Version)
+	require.Equal(t, created.Name(), p.Agent.Name())
+}
+
+func turnIsKeptAsGiven(t *testing.T, f *fixture) {
+	f.createAgent(t, "acme", "a1")
+	turn := openingTurn("acme", "a1", "m1", "c1")
+	turn.Answer, turn.Conversation.FlowState = []byte{0, 1, 0xff}, []byte{0xfe, 0}
+	f.commit(t, turn)
+	p := f.position(t, lane("acme", "a1"), "m1")
+	require.Equal(t, turn.Answer, p.Answer)
+	require.Equal(t, &store.Conversation{
+		ID: "c1", ContactID: "p1", AgentVersion: 1, AttendanceID: 7, LastTurn: 1, LastItem: 2, FlowState: []byte{0xfe, 0}, UpdateTime: start,
+	}, p.Conversation)
+	require.Equal(t, 1, f.count(t, `SELECT count(*) FROM message WHERE instance = 'acme' AND conversation_id = 'c1' AND seq = 1
+		AND id = 'm1' AND turn_id = 'm1' AND sender = 'user' AND body = $1 AND create_time = $2`,
+		turn.User.Body, turn.User.Time.UnixMicro()))
+	require.Equal(t, 1, f.count(t, `SELECT count(*) FROM message WHERE instance = 'acme' AND conversation_id = 'c1' AND seq = 2
+		AND id = 'bm1' AND turn_id = 'm1' AND sender = 'bot' AND body = $1 AND create_time = $2`,
+		turn.Bot.Body, turn.Bot.Time.UnixMicro()))
+	require.Nil(t, f.position(t, lane("acme", "a1"), "m2").Answer)
+}
+
+func secondTurnGoesOn(t *testing.T, f *fixture) {
+	f.createAgent(t, "acme", "a1")
+	f.commit(t, openingTurn("acme", "a1", "m1", "c1"))
+	next := f.nextTurn(t, lane("acme", "a1"), "mx")
+	next.Conversation.FlowState = []byte{}
+	f.commit(t, next)
+	require.Empty(t, f.position(t, lane("acme", "a1"), "m2").Conversation.FlowState)
+	f.commit(t, f.nextTurn(t, lane("acme", "a1"), "m2"))
+	p := f.position(t, lane("acme", "a1"), "m1")
+	require.Equal(t, "answer of m1", string(p.Answer), "an answer stays what it was")
+	require.Equal(t, "state of m2", string(p.Conversation.FlowState))
+	require.EqualValues(t, 3, p.Conversation.LastTurn)
+	require.EqualValues(t, 6, p.Conversation.LastItem)
+	require.Equal(t, start.Add(time.Minute), p.Conversation.UpdateTime)
+}
+
+func turnIsCommittedOnce(t *testing.T, f *fixture) {
+	f.createAgent(t, "acme", "a1")
+	f.createAgent(t, "acme", "a2")
+	f.commit(t, openingTurn("acme", "a1", "m1", "c1"))
+	require.ErrorIs(t, f.store.CommitTurn(t.Context(), openingTurn("acme", "a1", "m1", "c1")), store.ErrConflict)
+	require.ErrorIs(t, f.store.CommitTurn(t.Context(), openingTurn("acme", "a2", "m1", "c2")), store.ErrConflict)
+	require.ErrorIs(t, f.store.CommitTurn(t.Context(), f.nextTurn(t, lane("acme", "a1"), "m1")), store.ErrConflict)
+	require.Nil(t, f.position(t, lane("acme", "a2"), "mx").Conversation, "a refused turn leaves nothing")
+	require.Equal(t, 2, f.count(t, `SELECT count(*) FROM message`))
+	require.Equal(t, 1, f.count(t, `SELECT count(*) FROM pending_record`))
+	require.EqualValues(t, 1, f.position(t, lane("acme", "a1"), "m1").Conversation.LastTurn)
+}
+
+func overtakenTurnIsRefused(t *testing.T, f *fixture) {
+	f.createAgent(t, "acme", "a1")
+	f.commit(t, openingTurn("acme", "a1", "m1", "c1"))
+	slow := f.nextTurn(t, lane("acme", "a1"), "m2")
+	f.commit(t, f.nextTurn(t, lane("acme", "a1"), "m3"))
+	require.ErrorIs(t, f.store.CommitTurn(t.Context(), slow), store.ErrConflict)
+	p := f.position(t, lane("acme", "a1"), "m2")
+	require.Nil(t, p.Answer)
+	require.Equal(t, "state of m3", string(p.Conversation.FlowState))
+	f.commit(t, f.nextTurn(t, lane("acme", "a1"), "m2"))
+
+	other := f.nextTurn(t, lane("acme", "a1"), "m4")
+	other.Conversation.Epoch++
+	require.ErrorIs(t, f.store.CommitTurn(t.Context(), other), store.ErrConflict)
+}
+
+func oneOpenConversationALane(t *testing.T, f *fixture) {
+	f.createAgent(t, "acme", "a1")
+	f.commit(t, openingTurn("acme", "a1", "m1", "c1"))
+	require.ErrorIs(t, f.store.CommitTurn(t.Context(), openingTurn("acme", "a1", "m2", "c2")), store.ErrConflict)
+	require.Nil(t, f.position(t, lane("acme", "a1"), "m2").Answer)
+}
+
+func finishedConversationIsNotFound(t *testing.T, f *fixture) {
+	f.createAgent(t, "acme", "a1")
+	only := openingTurn("acme", "a1", "m1", "c1")
+	only.Finished = true
+	f.commit(t, only)
+	p := f.position(t, lane("acme", "a1"), "m1")
+	require.Equal(t, "answer of m1", string(p.Answer))
+	require.Nil(t, p.Conversation)
+
+	f.commit(t, openingTurn("acme", "a1", "m2", "c2"))
+	last := f.nextTurn(t, lane("acme", "a1"), "m3")
+	last.Finished = true
+	f.commit(t, last)
+	require.Nil(t, f.position(t, lane("acme", "a1"), "m4").Conversation)
+	require.Equal(t, 2, f.count(t, `SELECT count(*) FROM conversation WHERE instance = 'acme' AND state = 'FINISHED' AND finish_time IS NOT NULL`))
+	f.commit(t, openingTurn("acme", "a1", "m4", "c3"))
+}
+
+func finishedConversationTakesNoTurn(t *testing.T, f *fixture) {
+	f.createAgent(t, "acme", "a1")
+	f.commit(t, openingTurn("acme", "a1", "m1", "c1"))
+	last, late := f.nextTurn(t, lane("acme", "a1"), "m2"), f.nextTurn(t, lane("acme", "a1"), "m3")
+	last.Finished = true
+	f.commit(t, last)
+	late.Conversation.LastTurn++
+	require.ErrorIs(t, f.store.CommitTurn(t.Context(), late), store.ErrConflict)
+}
+
+func idleConversationEnds(t *testing.T, f *fixture) {
+	f.createAgent(t, "acme", "a1")
+	f.commit(t, openingTurn("acme", "a1", "m1", "c1"))
+	slow := f.nextTurn(t, lane("acme", "a1"), "m2")
+	c := f.position(t, lane("acme", "a1"), "m2").Conversation
+	require.NoError(t, f.store.FinishIdle(t.Context(), "acme", c, start.Add(time.Hour)))
+	require.NoError(t, f.store.FinishIdle(t.Context(), "acme", c, start.Add(time.Hour)))
+	require.Nil(t, f.position(t, lane("acme", "a1"), "m2").Conversation)
+	require.ErrorIs(t, f.store.CommitTurn(t.Context(), slow), store.ErrConflict)
+	f.commit(t, openingTurn("acme", "a1", "m2", "c2"))
+}
+
+func movedConversationIsNotIdle(t *testing.T, f *fixture) {
+	f.createAgent(t, "acme", "a1")
+	f.commit(t, openingTurn("acme", "a1", "m1", "c1"))
+	c := f.position(t, lane("acme", "a1"), "m2").Conversation
+	f.commit(t, f.nextTurn(t, lane("acme", "a1"), "m2"))
+	require.NoError(t, f.store.FinishIdle(t.Context(), "acme", c, start.Add(time.Hour)))
+	require.NoError(t, f.store.FinishIdle(t.Context(), "other", c, start.Add(time.Hour)))
+	require.NotNil(t, f.position(t, lane("acme", "a1"), "m3").Conversation)
+}
+
+func lanesAreApart(t *testing.T, f *fixture) {
+	lanes := []store.Lane{
+		lane("acme", "a1"),
+		lane("acme", "a2"),
+		lane("other", "a1"),
+		{Instance: "acme", AgentID: "a1", EndpointID: "e2", Identifier: "João 🍇"},
+		{Instance: "acme", AgentID: "a1", EndpointID: "e1", Identifier: "joão 🍇"},
+		{Instance: "acme", AgentID: "a1", EndpointID: "e1", Identifier: "João 🍇 "},
+	}
+	f.createAgent(t, "acme", "a1")
+	f.createAgent(t, "acme", "a2")
+	f.createAgent(t, "other", "a1")
+	for i, l := range lanes {
+		require.Nil(t, f.position(t, l, "mx").Conversation)
+		turn := openingTurn(l.Instance, l.AgentID, "m"+strconv.Itoa(i), "c"+strconv.Itoa(i))
+		turn.Lane = l
+		f.commit(t, turn)
+	}
+	for i, l := range lanes {
+		p := f.position(t, l, "m"+strconv.Itoa(i))
+		require.Equal(t, "c"+strconv.Itoa(i), p.Conversation.ID)
+		require.NotNil(t, p.Answer)
+	}
+	require.Nil(t, f.position(t, lane("other", "a1"), "m0").Answer, "the same message id is another turn in another instance")
+	same := openingTurn("other", "a1", "m0", "c0")
+	same.Lane.EndpointID = "e9"
+	f.commit(t, same)
+}
+
+func silentTurnsHaveNoItems(t *testing.T, f *fixture) {
+	f.createAgent(t, "acme", "a1")
+	for i, c := range []struct{ user, bot bool }{{false, false}, {true, false}, {false, true}, {true, true}} {
+		id := "m" + strconv.Itoa(i)
+		turn := openingTurn("acme", "a1", id, "c1")
+		if i > 0 {
+			turn = f.nextTurn(t, lane("acme", "a1"), id)
+		}
+		if !c.user {
+			turn.User = nil
+		}
+		if !c.bot {
+			turn.Bot = nil
+		}
+		f.commit(t, turn)
+	}
+	rows, err := f.db.Reader().QueryContext(t.Context(),
+		`SELECT seq, turn_id, sender FROM message WHERE instance = 'acme' AND conversation_id = 'c1' ORDER BY seq`)
+	require.NoError(t, err)
+	defer rows.Close()
+	var got []string
+	for rows.Next() {
+		var seq int
+		var turnID, sender string
+		require.NoError(t, rows.Scan(&seq, &turnID, &sender))
+		got = append(got, strconv.Itoa(seq)+" "+turnID+" "+sender)
+	}
+	require.NoError(t, rows.Err())
+	require.Equal(t, []string{"1 m1 user", "2 m2 bot", "3 m3 user", "4 m3 bot"}, got)
+}
+
+func concurrentTurnsOfAConversation(t *testing.T, f *fixture) {
+	f.createAgent(t, "acme", "a1")
+	f.commit(t, openingTurn("acme", "a1", "m0", "c1"))
+	const writers = 8
+	turns := make([]*store.Turn, writers)
+	for i := range turns {
+		turns[i] = f.nextTurn(t, lane("acme", "a1"), "m"+strconv.Itoa(i+1))
+	}
+	errs := make([]error, writers)
+	var done sync.WaitGroup
+	for i := range turns {
+		done.Go(func() { errs[i] = f.store.CommitTurn(t.Context(), turns[i]) })
+	}
+	done.Wait()
+	committed := 0
+	for _, err := range errs {
+		if err == nil {
+			committed++
+			continue
+		}
+		require.True(t, errors.Is(err, store.ErrConflict), "%v", err)
+	}
+	require.Equal(t, 1, committed)
+	require.EqualValues(t, 2, f.position(t, lane("acme", "a1"), "m").Conversation.LastTurn)
+	require.Equal(t, 2, f.count(t, `SELECT count(*) FROM turn`))
+}

@@ -1,0 +1,187 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/prosa-chat/prosa/services/internal/sqldb"
+)
+
+// Lane names what decides the conversation of a message.
+type Lane struct {
+	Instance, AgentID, EndpointID, Identifier string
+}
+
+// Position is what a turn needs to know before it runs.
+type Position struct {
+	// Answer is the stored answer of the turn; nil when it is not committed. The other fields are set either way.
+	Answer []byte
+	// Agent is the agent, with its newest version.
+	Agent Agent
+	// Deleted says that the agent is deleted.
+	Deleted bool
+	// Conversation is the open conversation of the lane; nil when there is none.
+	Conversation *Conversation
+}
+
+// Conversation is where an open conversation stands.
+type Conversation struct {
+	ID, ContactID string
+	// AgentVersion is the version of the agent that the conversation began with.
+	AgentVersion int32
+	AttendanceID int64
+	// Epoch, LastTurn and LastItem are what a turn is computed on.
+	Epoch, LastTurn, LastItem int64
+	// FlowState is a serialized agentv1.FlowState.
+	FlowState []byte
+	// UpdateTime is when the last turn was answered.
+	UpdateTime time.Time
+}
+
+// Three look-ups by unique keys in one statement.
+const findPosition = `
+SELECT a.assistant_id, a.display_name, a.definition_display_name, a.version, a.delete_time,
+    t.answer,
+    c.id, c.contact_id, c.agent_version, c.attendance_id, c.epoch, c.last_turn, c.last_item, c.flow_state, c.update_time
+FROM agent a
+LEFT JOIN turn t ON t.instance = a.instance AND t.id = $3
+LEFT JOIN conversation c ON c.instance = a.instance AND c.agent_id = a.id AND c.endpoint_id = $4 AND c.identifier = $5 AND c.state = 'OPEN'
+WHERE a.instance = $1 AND a.id = $2`
+
+// Position reads what the turn of a message begins with. ErrNotFound when there never was such an agent.
+func (s *Store) Position(ctx context.Context, lane Lane, turnID string) (*Position, error) {
+	p := &Position{Agent: Agent{Instance: lane.Instance, ID: lane.AgentID}}
+	var (
+		deleted                                                 sql.NullInt64
+		conversationID, contactID                               sql.NullString
+		version, attendance, epoch, lastTurn, lastItem, updated sql.NullInt64
+		state                                                   []byte
+	)
+	row := s.db.Reader().QueryRowContext(ctx, findPosition, lane.Instance, lane.AgentID, turnID, lane.EndpointID, lane.Identifier)
+	err := row.Scan(&p.Agent.AssistantID, &p.Agent.DisplayName, &p.Agent.DefinitionDisplayName, &p.Agent.Version, &deleted,
+		&p.Answer,
+		&conversationID, &contactID, &version, &attendance, &epoch, &lastTurn, &lastItem, &state, &updated)
+	if sqldb.IsNoRows(err) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read position of turn: %w", err)
+	}
+	p.Deleted = deleted.Valid
+	if conversationID.Valid {
+		p.Conversation = &Conversation{
+			ID: conversationID.String, ContactID: contactID.String, AgentVersion: int32(version.Int64),
+			AttendanceID: attendance.Int64, Epoch: epoch.Int64, LastTurn: lastTurn.Int64, LastItem: lastItem.Int64,
+			FlowState: state, UpdateTime: sqldb.NullTime(updated),
+		}
+	}
+	return p, nil
+}
+
+// Turn is a finished turn to be committed.
+type Turn struct {
+	Lane Lane
+	// ID is the id of the message, which is the turn's.
+	ID string
+	// Source is where the conversation comes from; used when it opens.
+	Source string
+	// Conversation is the state that the turn was computed on, with FlowState that which it led to. LastTurn is 0 when the
+	// conversation opens with this turn.
+	Conversation Conversation
+	// Finished says that the turn ended the conversation.
+	Finished bool
+	// Answer is the serialized agentv1.RunTurnResponse; never empty.
+	Answer []byte
+	// Record is the serialized contactsv1.TurnRecord.
+	Record []byte
+	// User is what the person said; nil when nothing.
+	User *Item
+	// Bot is what the agent answered; nil when nothing.
+	Bot *Item
+	// Time is when the agent answered.
+	Time time.Time
+}
+
+// Item is what one side said.
+type Item struct {
+	ID string
+	// Body is a serialized contactsv1.HistoryItem.
+	Body []byte
+	Time time.Time
+}
+
+// The senders of items.
+const (
+	senderUser = "user"
+	senderBot  = "bot"
+)
+
+const (
+	stateOpen     = "OPEN"
+	stateFinished = "FINISHED"
+)
+
+// commitTurn is how an engine stores a turn in one transaction; false when the conversation has moved on.
+type commitTurn func(ctx context.Context, db *sqldb.DB, r *turnRow) (bool, error)
+
+// turnRow is a turn as its columns want it.
+type turnRow struct {
+	*Turn
+	number, items   int64
+	state           string
+	now             int64
+	finish          sql.NullInt64
+	userID, botID   sql.NullString
+	userAt, botAt   sql.NullInt64
+	userSeq, botSeq int64
+	userBody        []byte
+	botBody         []byte
+}
+
+// CommitTurn stores a turn: its conversation's new state, the turn with its answer, its items, and the record for contacts, all or
+// nothing. ErrConflict when the turn is stored already or was computed on what is no longer so.
+func (s *Store) CommitTurn(ctx context.Context, t *Turn) error {
+	r := &turnRow{
+		Turn: t, number: t.Conversation.LastTurn + 1, items: t.Conversation.LastItem, state: stateOpen, now: sqldb.Micros(t.Time),
+	}
+	if t.Finished {
+		r.state, r.finish = stateFinished, sql.NullInt64{Int64: r.now, Valid: true}
+	}
+	if t.User != nil {
+		r.items++
+		r.userSeq, r.userID, r.userBody = r.items, nullString(&t.User.ID), t.User.Body
+		r.userAt = sqldb.NullMicros(t.User.Time)
+	}
+	if t.Bot != nil {
+		r.items++
+		r.botSeq, r.botID, r.botBody = r.items, nullString(&t.Bot.ID), t.Bot.Body
+		r.botAt = sqldb.NullMicros(t.Bot.Time)
+	}
+	committed, err := s.dialect.commitTurn(ctx, s.db, r)
+	if sqldb.IsUnique(err) {
+		return ErrConflict
+	}
+	if err != nil {
+		return fmt.Errorf("commit turn: %w", err)
+	}
+	if !committed {
+		return ErrConflict
+	}
+	return nil
+}
+
+const finishIdle = `
+UPDATE conversation SET state = 'FINISHED', finish_time = $5, epoch = epoch + 1
+WHERE instance = $1 AND id = $2 AND state = 'OPEN' AND epoch = $3 AND last_turn = $4`
+
+// FinishIdle ends a conversation in which nothing happened for too long, unless it has moved on meanwhile; either way the caller
+// looks again.
+func (s *Store) FinishIdle(ctx context.Context, instance string, c *Conversation, now time.Time) error {
+	_, err := s.db.Exec1(ctx, finishIdle, instance, c.ID, c.Epoch, c.LastTurn, sqldb.Micros(now))
+	if err != nil {
+		return fmt.Errorf("finish idle conversation: %w", err)
+	}
+	return nil
+}

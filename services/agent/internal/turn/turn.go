@@ -1,0 +1,297 @@
+// Package turn runs turns: a person's message in, the agent's whole answer out, both on disk before anyone hears of it.
+package turn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
+	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
+	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
+	"github.com/prosa-chat/prosa/services/agent/internal/flow"
+	"github.com/prosa-chat/prosa/services/agent/internal/store"
+	"github.com/prosa-chat/prosa/services/internal/clock"
+	"github.com/prosa-chat/prosa/services/internal/rpcerr"
+)
+
+// maxAttempts is how often a turn is computed anew because another write overtook it. The caller sends the turns of a conversation
+// one at a time, so even a second attempt is rare.
+const maxAttempts = 4
+
+// Store is the part of the store that turns need.
+type Store interface {
+	Position(ctx context.Context, lane store.Lane, turnID string) (*store.Position, error)
+	CommitTurn(ctx context.Context, t *store.Turn) error
+	FinishIdle(ctx context.Context, instance string, c *store.Conversation, now time.Time) error
+}
+
+// Programs gives compiled definitions.
+type Programs interface {
+	Get(ctx context.Context, instance, agentID string, version int32) (*flow.Program, error)
+}
+
+// Attendances opens attendances: the part of contactsv1.RecordServiceClient that turns need.
+type Attendances interface {
+	OpenAttendance(
+		ctx context.Context, request *contactsv1.OpenAttendanceRequest, opts ...grpc.CallOption,
+	) (*contactsv1.OpenAttendanceResponse, error)
+}
+
+// Instances looks instances up.
+type Instances interface {
+	Get(ctx context.Context, slug string) (*accountsv1.Instance, error)
+}
+
+// IDs makes identifiers.
+type IDs interface{ New() string }
+
+// Deps are what a Runner works with. All are required.
+type Deps struct {
+	Store       Store
+	Programs    Programs
+	Attendances Attendances
+	Instances   Instances
+	Clock       clock.Clock
+	IDs         IDs
+	Logger      *slog.Logger
+	Tracer      trace.Tracer
+	Metrics     *Metrics
+	// Committed is called after each turn that was committed. It must not block.
+	Committed func()
+}
+
+// Runner runs turns. It is safe for concurrent use.
+type Runner struct {
+	Deps
+	zones zones
+}
+
+// NewRunner returns a runner.
+func NewRunner(deps Deps) *Runner { return &Runner{Deps: deps} }
+
+// Run runs the turn of a message, or gives its stored answer when it has run. Errors: AGENT_NOT_FOUND, which is final, also for an
+// unknown instance; REQUEST_INVALID; UNAVAILABLE, DEADLINE_EXCEEDED and CANCELED, after which the same call finds out what
+// happened; INTERNAL.
+func (r *Runner) Run(ctx context.Context, request *agentv1.RunTurnRequest) (*agentv1.RunTurnResponse, error) {
+	began := r.Clock.Now()
+	response, outcome, err := r.run(ctx, request, began)
+	if err != nil {
+		err = rpcerr.FromStore(err)
+		outcome = outcomeOf(err)
+	}
+	r.Metrics.observe(outcome, r.Clock.Now().Sub(began))
+	return response, err
+}
+
+func (r *Runner) run(ctx context.Context, request *agentv1.RunTurnRequest, began time.Time) (*agentv1.RunTurnResponse, string, error) {
+	if err := check(request); err != nil {
+		return nil, "", err
+	}
+	for range maxAttempts {
+		response, outcome, err := r.attempt(ctx, request, began)
+		if !errors.Is(err, store.ErrConflict) {
+			return response, outcome, err
+		}
+	}
+	return nil, "", rpcerr.Unavailable(fmt.Errorf("run turn: %d attempts: %w", maxAttempts, store.ErrConflict))
+}
+
+// check refuses what the store of one engine cannot keep as text.
+func check(request *agentv1.RunTurnRequest) error {
+	var violations []rpcerr.Violation
+	for _, f := range []struct{ name, value string }{
+		{"instance", request.GetInstance()}, {"agentId", request.GetAgentId()}, {"messageId", request.GetMessageId()}, {"source", request.GetSource()},
+		{"endpointId", request.GetEndpointId()}, {"identifier", request.GetIdentifier()},
+	} {
+		if strings.IndexByte(f.value, 0) >= 0 {
+			violations = append(violations, rpcerr.Violation{Field: f.name, Reason: "must not contain NUL"})
+		}
+	}
+	if violations != nil {
+		return rpcerr.Invalid(violations...)
+	}
+	return nil
+}
+
+// attempt computes the turn on the present state and commits it; store.ErrConflict when that state was no longer the present one.
+func (r *Runner) attempt(ctx context.Context, request *agentv1.RunTurnRequest, began time.Time) (*agentv1.RunTurnResponse, string, error) {
+	lane := store.Lane{
+		Instance: request.GetInstance(), AgentID: request.GetAgentId(), EndpointID: request.GetEndpointId(),
+		Identifier: request.GetIdentifier(),
+	}
+	position, err := r.Store.Position(ctx, lane, request.GetMessageId())
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, "", agentNotFound(lane.AgentID)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	if position.Answer != nil {
+		// Before anything else: also when the agent is deleted since, or the turn ended its conversation.
+		stored := &agentv1.RunTurnResponse{}
+		if err := proto.Unmarshal(position.Answer, stored); err != nil {
+			return nil, "", fmt.Errorf("decode stored answer: %w", err)
+		}
+		return stored, outcomeRepeated, nil
+	}
+	if position.Deleted {
+		return nil, "", agentNotFound(lane.AgentID)
+	}
+	instance, err := r.Instances.Get(ctx, lane.Instance)
+	if rpcerr.Code(err) == codes.NotFound {
+		// An agent of no instance is no agent, and the caller learns that it need not come again.
+		return nil, "", agentNotFound(lane.AgentID).WithCause(err)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	opened, err := r.conversation(ctx, request, lane, position, instance)
+	if err != nil {
+		return nil, "", err
+	}
+	input, err := r.input(request, position, instance, opened)
+	if err != nil {
+		return nil, "", err
+	}
+	result, err := r.runFlow(ctx, lane, opened, input)
+	if err != nil {
+		return nil, "", err
+	}
+	response := answer(ctx, opened, result)
+	response.Debug.DurationMs = float64(r.Clock.Now().Sub(began)) / float64(time.Millisecond)
+	finished, err := r.finishedTurn(request, lane, opened, result, response, input.Now)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := r.Store.CommitTurn(ctx, finished); err != nil {
+		return nil, "", err
+	}
+	r.Committed()
+	return response, outcomeAnswered, nil
+}
+
+// opening is the conversation that a turn belongs to.
+type opening struct {
+	store.Conversation
+	program *flow.Program
+	// isNew says that the conversation opens with this turn; attributes is then what is known about the person.
+	isNew      bool
+	attributes map[string]string
+}
+
+// conversation finds the conversation of the lane, or opens one.
+func (r *Runner) conversation(
+	ctx context.Context, request *agentv1.RunTurnRequest, lane store.Lane, position *store.Position, instance *accountsv1.Instance,
+) (*opening, error) {
+	current := position.Conversation
+	if current != nil && idle(current, request.GetAcceptTime().AsTime(), instance) {
+		// If it moves on at this very moment the new one cannot be committed beside it, and the turn is computed anew.
+		if err := r.Store.FinishIdle(ctx, lane.Instance, current, r.Clock.Now()); err != nil {
+			return nil, err
+		}
+		current = nil
+	}
+	version := position.Agent.Version
+	if current != nil {
+		version = current.AgentVersion
+	}
+	// Before the attendance is opened: a definition that does not load must not leave an empty attendance behind.
+	program, err := r.Programs.Get(ctx, lane.Instance, lane.AgentID, version)
+	if err != nil {
+		return nil, fmt.Errorf("get program: %w", err)
+	}
+	if current != nil {
+		return &opening{Conversation: *current, program: program}, nil
+	}
+	attendance, err := r.Attendances.OpenAttendance(ctx, &contactsv1.OpenAttendanceRequest{
+		Instance: lane.Instance, RequestId: request.GetMessageId(), AssistantId: position.Agent.AssistantID,
+		Identifier: lane.Identifier, Source: request.GetSource(), Time: request.GetAcceptTime(),
+	})
+	if err != nil {
+		return nil, fromContacts(err)
+	}
+	return &opening{
+		Conversation: store.Conversation{
+			ID: attendance.GetInteractionId(), ContactID: attendance.GetContactId(), AttendanceID: attendance.GetAttendanceId(),
+			AgentVersion: version,
+		},
+		program: program, isNew: true, attributes: attendance.GetAttributes(),
+	}, nil
+}
+
+// idle reports whether nothing happened for so long before the message that the attendance is over. It goes by when the message was
+// accepted: one that waited here for its turn came in time.
+func idle(c *store.Conversation, accepted time.Time, instance *accountsv1.Instance) bool {
+	timeout := instance.GetInactivityTimeout().AsDuration()
+	return timeout > 0 && accepted.Sub(c.UpdateTime) >= timeout
+}
+
+// input is what the flow gets.
+func (r *Runner) input(
+	request *agentv1.RunTurnRequest, position *store.Position, instance *accountsv1.Instance, c *opening,
+) (flow.Turn, error) {
+	input := flow.Turn{
+		Opening: c.isNew, Text: request.GetText(), Postback: request.GetPostback(),
+		Now: r.Clock.Now(), Location: r.zones.get(instance.GetTimeZone()),
+		InstanceSlug: instance.GetSlug(), InstanceName: instance.GetDisplayName(),
+		AgentID: position.Agent.ID, AgentName: position.Agent.Name(),
+		Attributes: c.attributes, NewID: r.IDs.New,
+	}
+	if c.isNew {
+		return input, nil
+	}
+	input.State = &agentv1.FlowState{}
+	if err := proto.Unmarshal(c.FlowState, input.State); err != nil {
+		return flow.Turn{}, fmt.Errorf("decode flow state: %w", err)
+	}
+	return input, nil
+}
+
+func (r *Runner) runFlow(ctx context.Context, lane store.Lane, c *opening, input flow.Turn) (*flow.Result, error) {
+	ctx, span := r.Tracer.Start(ctx, "prosa.agent.flow")
+	defer span.End()
+	result, err := c.program.Run(ctx, input)
+	if err != nil {
+		return nil, fmt.Errorf("run flow: %w", err)
+	}
+	if result.Stopped != "" {
+		r.Logger.LogAttrs(ctx, slog.LevelWarn, "flow was stopped",
+			slog.String("reason", result.Stopped), slog.String("instance", lane.Instance), slog.String("agent_id", lane.AgentID),
+			slog.Int("agent_version", int(c.AgentVersion)), slog.String("conversation_id", c.ID))
+	}
+	return result, nil
+}
+
+func answer(ctx context.Context, c *opening, result *flow.Result) *agentv1.RunTurnResponse {
+	debug := &agentv1.TurnDebug{AgentVersion: c.AgentVersion, Node: result.Node}
+	if span := trace.SpanContextFromContext(ctx); span.HasTraceID() {
+		debug.TraceId = span.TraceID().String()
+	}
+	return &agentv1.RunTurnResponse{
+		ContactId: c.ContactID, InteractionId: c.ID, AttendanceId: c.AttendanceID, Messages: result.Messages, Debug: debug,
+		Finished: result.Finished,
+	}
+}
+
+func agentNotFound(agentID string) *rpcerr.Error {
+	return rpcerr.New(codes.NotFound, agentv1.ErrorReason_ERROR_REASON_AGENT_NOT_FOUND, "no such agent", "id", agentID)
+}
+
+// fromContacts makes of what contacts answered what the caller may know: that it can come again, or that something is wrong here.
+func fromContacts(err error) error {
+	switch rpcerr.Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Aborted, codes.ResourceExhausted:
+		return rpcerr.Unavailable(fmt.Errorf("open attendance: %w", err))
+	default:
+		return rpcerr.Internal(fmt.Errorf("open attendance: %w", err))
+	}
+}

@@ -1,0 +1,100 @@
+package agent
+
+import (
+	"context"
+	"unicode/utf8"
+
+	"google.golang.org/grpc/metadata"
+
+	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
+	"github.com/prosa-chat/prosa/services/agent/internal/registry"
+	"github.com/prosa-chat/prosa/services/internal/auth"
+	"github.com/prosa-chat/prosa/services/internal/rpcerr"
+)
+
+const (
+	idempotencyHeader    = "idempotency-key"
+	maxIdempotencyLength = 255
+)
+
+// managementServer is AgentService.
+type managementServer struct {
+	agentv1.UnimplementedAgentServiceServer
+	agents    *registry.Registry
+	instances Instances
+}
+
+// CreateAgent makes an agent with its first version.
+func (s *managementServer) CreateAgent(ctx context.Context, r *agentv1.CreateAgentRequest) (*agentv1.CreateAgentResponse, error) {
+	if err := s.instanceExists(ctx, r.GetInstance()); err != nil {
+		return nil, err
+	}
+	key, err := idempotencyKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	agent, err := s.agents.Create(ctx, r, key)
+	if err != nil {
+		return nil, err
+	}
+	return &agentv1.CreateAgentResponse{Agent: agent}, nil
+}
+
+// ListAgents gives the agents of an instance, oldest first.
+func (s *managementServer) ListAgents(ctx context.Context, r *agentv1.ListAgentsRequest) (*agentv1.ListAgentsResponse, error) {
+	if err := s.instanceExists(ctx, r.GetInstance()); err != nil {
+		return nil, err
+	}
+	agents, next, err := s.agents.List(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return &agentv1.ListAgentsResponse{Agents: agents, NextPageToken: next}, nil
+}
+
+// GetAgent gives one agent with its newest definition.
+func (s *managementServer) GetAgent(ctx context.Context, r *agentv1.GetAgentRequest) (*agentv1.GetAgentResponse, error) {
+	agent, err := s.agents.Get(ctx, r.GetInstance(), r.GetId())
+	if err != nil {
+		return nil, err
+	}
+	return &agentv1.GetAgentResponse{Agent: agent}, nil
+}
+
+// UpdateAgent changes the fields named by the mask.
+func (s *managementServer) UpdateAgent(ctx context.Context, r *agentv1.UpdateAgentRequest) (*agentv1.UpdateAgentResponse, error) {
+	agent, err := s.agents.Update(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return &agentv1.UpdateAgentResponse{Agent: agent}, nil
+}
+
+// DeleteAgent ends an agent.
+func (s *managementServer) DeleteAgent(ctx context.Context, r *agentv1.DeleteAgentRequest) (*agentv1.DeleteAgentResponse, error) {
+	if err := s.agents.Delete(ctx, r.GetInstance(), r.GetId()); err != nil {
+		return nil, err
+	}
+	return &agentv1.DeleteAgentResponse{}, nil
+}
+
+// instanceExists asks for the instance unless the caller's key, which is of that instance, shows that there is one.
+func (s *managementServer) instanceExists(ctx context.Context, instance string) error {
+	if auth.FromContext(ctx).Instance == instance {
+		return nil
+	}
+	_, err := s.instances.Get(ctx, instance)
+	return rpcerr.FromStore(err)
+}
+
+// idempotencyKey is what the caller sent in the metadata `idempotency-key`, 1 to 255 characters; empty when there is none.
+func idempotencyKey(ctx context.Context) (string, error) {
+	values := metadata.ValueFromIncomingContext(ctx, idempotencyHeader)
+	if len(values) == 0 {
+		return "", nil
+	}
+	if len(values) > 1 || values[0] == "" || len(values[0]) > maxIdempotencyLength || !utf8.ValidString(values[0]) {
+		return "", rpcerr.Invalid(rpcerr.Violation{Field: idempotencyHeader, Reason: "must be one value of 1 to 255 characters"})
+	}
+	return values[0], nil
+}

@@ -1,0 +1,134 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/prosa-chat/prosa/services/internal/sqldb"
+)
+
+// DeliveryState says what became of a delivery.
+type DeliveryState string
+
+// The states of a delivery.
+const (
+	Pending   DeliveryState = "PENDING"
+	Delivered DeliveryState = "DELIVERED"
+	Dead      DeliveryState = "DEAD"
+	Cancelled DeliveryState = "CANCELLED"
+)
+
+// Delivery is one message on its way to one endpoint.
+type Delivery struct {
+	LaneKey
+	// Sequence counts the deliveries of the lane from 1, without a gap.
+	Sequence  int64
+	ID        string
+	ContactID string
+	Body      []byte
+	State     DeliveryState
+	// AttemptCount is how many attempts failed or succeeded; interrupted ones
+	// do not count.
+	AttemptCount int
+	// Attempts is a JSON list of them, nil before the first.
+	Attempts   []byte
+	CreateTime time.Time
+	SettleTime time.Time // zero while it is pending
+}
+
+const deliveryColumns = `sequence, id, contact_id, body, state, attempt_count, attempts, create_time, settle_time`
+
+type deliveryRow struct {
+	Delivery
+	attempts sql.NullString
+	created  int64
+	settled  sql.NullInt64
+}
+
+func (r *deliveryRow) targets() []any {
+	return []any{&r.Sequence, &r.ID, &r.ContactID, &r.Body, &r.State, &r.AttemptCount, &r.attempts, &r.created, &r.settled}
+}
+
+func (r *deliveryRow) delivery(key LaneKey) Delivery {
+	r.LaneKey, r.CreateTime, r.SettleTime = key, sqldb.Time(r.created), sqldb.NullTime(r.settled)
+	if r.attempts.Valid {
+		r.Attempts = []byte(r.attempts.String)
+	}
+	return r.Delivery
+}
+
+// Deliveries reads at most limit deliveries of a lane after the one with the
+// given number, in order.
+func (s *Store) Deliveries(ctx context.Context, key LaneKey, after int64, limit int) ([]Delivery, error) {
+	rows, err := s.db.Reader().QueryContext(ctx, `
+SELECT `+deliveryColumns+` FROM delivery
+WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND sequence > $4
+ORDER BY sequence LIMIT $5`, key.Instance, key.EndpointID, key.InteractionID, after, limit)
+	found, err := collect(rows, err, (*deliveryRow).targets)
+	if err != nil {
+		return nil, fmt.Errorf("read deliveries: %w", err)
+	}
+	deliveries := make([]Delivery, len(found))
+	for i := range found {
+		deliveries[i] = found[i].delivery(key)
+	}
+	return deliveries, nil
+}
+
+const (
+	settleLaneSQL = `
+UPDATE lane SET settled_seq = $5, lease_until = CASE WHEN last_seq = $5 THEN 0 ELSE lease_until END
+WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND epoch = $4 AND settled_seq = $5 - 1 AND lease_until > 0
+RETURNING last_seq`
+	settleDeliverySQL = `
+UPDATE delivery SET state = $5, attempt_count = $6, attempts = $7, settle_time = $8
+WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND sequence = $4`
+	retryLaneSQL = `
+UPDATE lane SET lease_until = 0, next_time = $6
+WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND epoch = $4 AND settled_seq = $5 - 1 AND lease_until > 0
+RETURNING last_seq`
+)
+
+// Settle ends the head of a held lane as d says: State (Delivered or Dead),
+// AttemptCount and Attempts. More is true if the lane has further deliveries;
+// the caller still holds it. Otherwise the lease has ended.
+func (s *Store) Settle(ctx context.Context, d *Delivery, epoch int64, now time.Time) (more bool, err error) {
+	err = s.db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+		var last int64
+		err := tx.QueryRowContext(ctx, settleLaneSQL, d.Instance, d.EndpointID, d.InteractionID, epoch, d.Sequence).Scan(&last)
+		if err != nil {
+			return leased(err)
+		}
+		more = last > d.Sequence
+		return writeAttempts(ctx, tx, d, sql.NullInt64{Int64: sqldb.Micros(now), Valid: true})
+	})
+	if err != nil {
+		return false, fmt.Errorf("settle delivery: %w", err)
+	}
+	return more, nil
+}
+
+// Retry records a failed attempt at the head of a held lane and ends the
+// lease; the lane is due again at next.
+func (s *Store) Retry(ctx context.Context, d *Delivery, epoch int64, next time.Time) error {
+	err := s.db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+		var last int64
+		err := tx.QueryRowContext(ctx, retryLaneSQL, d.Instance, d.EndpointID, d.InteractionID, epoch, d.Sequence, sqldb.Micros(next)).Scan(&last)
+		if err != nil {
+			return leased(err)
+		}
+		return writeAttempts(ctx, tx, d, sql.NullInt64{})
+	})
+	if err != nil {
+		return fmt.Errorf("put delivery off: %w", err)
+	}
+	return nil
+}
+
+func writeAttempts(ctx context.Context, tx sqldb.Tx, d *Delivery, settled sql.NullInt64) error {
+	_, err := tx.ExecContext(ctx, settleDeliverySQL, d.Instance, d.EndpointID, d.InteractionID, d.Sequence, string(d.State),
+		d.AttemptCount, sql.NullString{String: string(d.Attempts), Valid: d.Attempts != nil}, settled)
+	return err
+}

@@ -1,0 +1,112 @@
+-- +goose Up
+CREATE TABLE channel (
+    instance           TEXT COLLATE "C" NOT NULL,
+    id                 TEXT COLLATE "C" NOT NULL,
+    display_name       TEXT COLLATE "C" NOT NULL,
+    agent_id           TEXT COLLATE "C" NOT NULL,
+    webhook_url        TEXT COLLATE "C" NOT NULL,
+    test               BOOLEAN NOT NULL,
+    inbound_token_hash BYTEA,
+    acknowledgement    TEXT COLLATE "C" NOT NULL,
+    timeout_ms         BIGINT  NOT NULL,
+    state              TEXT COLLATE "C" NOT NULL,
+    state_reason       TEXT COLLATE "C" NOT NULL,
+    secret             BYTEA NOT NULL,
+    create_time        BIGINT  NOT NULL,
+    update_time        BIGINT  NOT NULL,
+    -- A deleted channel stays as a tombstone: what was accepted before is cancelled behind it, in batches.
+    delete_time        BIGINT,
+    -- When all that a deleted channel left behind had been cancelled.
+    reap_time          BIGINT,
+    PRIMARY KEY (instance, id)
+);
+CREATE INDEX channel_by_id ON channel (id);
+CREATE INDEX channel_by_age ON channel (instance, create_time, id) WHERE delete_time IS NULL;
+CREATE INDEX channel_unreaped ON channel (delete_time) WHERE delete_time IS NOT NULL AND reap_time IS NULL;
+
+-- The inbound lane of one person on one channel. Pending if and only if done_seq < last_seq.
+CREATE TABLE thread (
+    instance          TEXT COLLATE "C" NOT NULL,
+    channel_id        TEXT COLLATE "C" NOT NULL,
+    client_identifier TEXT COLLATE "C" NOT NULL,
+    last_seq          BIGINT NOT NULL,
+    done_seq          BIGINT NOT NULL,
+    -- Raised by everyone who takes the thread; a result with an older epoch is refused.
+    epoch             BIGINT NOT NULL,
+    -- 0: nobody holds it.
+    lease_until       BIGINT NOT NULL,
+    -- Consecutive failures of the head, for the wait; and how many of them were final.
+    failures          BIGINT NOT NULL,
+    strikes           BIGINT NOT NULL,
+    -- When it may next be taken; while it is held, the end of the lease.
+    next_time         BIGINT NOT NULL,
+    PRIMARY KEY (instance, channel_id, client_identifier)
+) WITH (fillfactor = 80);
+CREATE INDEX thread_pending ON thread (next_time) WHERE done_seq < last_seq;
+
+-- The inbox. A message is done if and only if its seq <= done_seq of its thread.
+CREATE TABLE message (
+    instance          TEXT COLLATE "C" NOT NULL,
+    channel_id        TEXT COLLATE "C" NOT NULL,
+    client_identifier TEXT COLLATE "C" NOT NULL,
+    seq               BIGINT NOT NULL,
+    id                TEXT COLLATE "C" NOT NULL,
+    text              TEXT COLLATE "C" NOT NULL,
+    postback          TEXT COLLATE "C" NOT NULL,
+    create_time       BIGINT NOT NULL,
+    -- Why no turn answered it: a stable word. NULL: it is pending, was answered, or was cancelled.
+    set_aside         TEXT COLLATE "C",
+    PRIMARY KEY (instance, channel_id, client_identifier, seq)
+);
+
+-- All deliveries of one conversation to one endpoint, in order. Pending if and only if settled_seq < last_seq.
+CREATE TABLE lane (
+    instance       TEXT COLLATE "C" NOT NULL,
+    endpoint_id    TEXT COLLATE "C" NOT NULL,
+    interaction_id TEXT COLLATE "C" NOT NULL,
+    last_seq       BIGINT NOT NULL,
+    settled_seq    BIGINT NOT NULL,
+    epoch          BIGINT NOT NULL,
+    lease_until    BIGINT NOT NULL,
+    next_time      BIGINT NOT NULL,
+    PRIMARY KEY (instance, endpoint_id, interaction_id)
+) WITH (fillfactor = 80);
+-- The endpoint comes first, so that a full endpoint is stepped over without reading its lanes.
+CREATE INDEX lane_pending ON lane (endpoint_id, next_time) WHERE settled_seq < last_seq;
+
+CREATE TABLE delivery (
+    instance       TEXT COLLATE "C" NOT NULL,
+    endpoint_id    TEXT COLLATE "C" NOT NULL,
+    interaction_id TEXT COLLATE "C" NOT NULL,
+    sequence       BIGINT NOT NULL,
+    id             TEXT COLLATE "C" NOT NULL,
+    contact_id     TEXT COLLATE "C" NOT NULL,
+    body           BYTEA NOT NULL,
+    state          TEXT COLLATE "C" NOT NULL,
+    attempt_count  BIGINT NOT NULL,
+    -- JSON list; NULL: none yet.
+    attempts       TEXT COLLATE "C",
+    create_time    BIGINT NOT NULL,
+    settle_time    BIGINT,
+    PRIMARY KEY (instance, endpoint_id, interaction_id, sequence)
+) WITH (fillfactor = 80);
+CREATE UNIQUE INDEX delivery_by_id ON delivery (instance, id);
+
+CREATE TABLE idempotency (
+    instance    TEXT COLLATE "C" NOT NULL,
+    scope       TEXT COLLATE "C" NOT NULL,
+    key         TEXT COLLATE "C" NOT NULL,
+    fingerprint BYTEA NOT NULL,
+    response    BYTEA,
+    expire_time BIGINT NOT NULL,
+    PRIMARY KEY (instance, scope, key)
+);
+CREATE INDEX idempotency_expire_time ON idempotency (expire_time);
+
+-- +goose Down
+DROP TABLE idempotency;
+DROP TABLE delivery;
+DROP TABLE lane;
+DROP TABLE message;
+DROP TABLE thread;
+DROP TABLE channel;

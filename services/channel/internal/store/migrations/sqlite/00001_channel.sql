@@ -1,0 +1,112 @@
+-- +goose Up
+CREATE TABLE channel (
+    instance           TEXT    NOT NULL,
+    id                 TEXT    NOT NULL,
+    display_name       TEXT    NOT NULL,
+    agent_id           TEXT    NOT NULL,
+    webhook_url        TEXT    NOT NULL,
+    test               BOOLEAN NOT NULL,
+    inbound_token_hash BLOB,
+    acknowledgement    TEXT    NOT NULL,
+    timeout_ms         BIGINT  NOT NULL,
+    state              TEXT    NOT NULL,
+    state_reason       TEXT    NOT NULL,
+    secret             BLOB    NOT NULL,
+    create_time        BIGINT  NOT NULL,
+    update_time        BIGINT  NOT NULL,
+    -- A deleted channel stays as a tombstone: what was accepted before is cancelled behind it, in batches.
+    delete_time        BIGINT,
+    -- When all that a deleted channel left behind had been cancelled.
+    reap_time          BIGINT,
+    PRIMARY KEY (instance, id)
+) WITHOUT ROWID;
+CREATE INDEX channel_by_id ON channel (id);
+CREATE INDEX channel_by_age ON channel (instance, create_time, id) WHERE delete_time IS NULL;
+CREATE INDEX channel_unreaped ON channel (delete_time) WHERE delete_time IS NOT NULL AND reap_time IS NULL;
+
+-- The inbound lane of one person on one channel. Pending if and only if done_seq < last_seq.
+CREATE TABLE thread (
+    instance          TEXT   NOT NULL,
+    channel_id        TEXT   NOT NULL,
+    client_identifier TEXT   NOT NULL,
+    last_seq          BIGINT NOT NULL,
+    done_seq          BIGINT NOT NULL,
+    -- Raised by everyone who takes the thread; a result with an older epoch is refused.
+    epoch             BIGINT NOT NULL,
+    -- 0: nobody holds it.
+    lease_until       BIGINT NOT NULL,
+    -- Consecutive failures of the head, for the wait; and how many of them were final.
+    failures          BIGINT NOT NULL,
+    strikes           BIGINT NOT NULL,
+    -- When it may next be taken; while it is held, the end of the lease.
+    next_time         BIGINT NOT NULL,
+    PRIMARY KEY (instance, channel_id, client_identifier)
+) WITHOUT ROWID;
+CREATE INDEX thread_pending ON thread (next_time) WHERE done_seq < last_seq;
+
+-- The inbox. A message is done if and only if its seq <= done_seq of its thread.
+CREATE TABLE message (
+    instance          TEXT   NOT NULL,
+    channel_id        TEXT   NOT NULL,
+    client_identifier TEXT   NOT NULL,
+    seq               BIGINT NOT NULL,
+    id                TEXT   NOT NULL,
+    text              TEXT   NOT NULL,
+    postback          TEXT   NOT NULL,
+    create_time       BIGINT NOT NULL,
+    -- Why no turn answered it: a stable word. NULL: it is pending, was answered, or was cancelled.
+    set_aside         TEXT,
+    PRIMARY KEY (instance, channel_id, client_identifier, seq)
+) WITHOUT ROWID;
+
+-- All deliveries of one conversation to one endpoint, in order. Pending if and only if settled_seq < last_seq.
+CREATE TABLE lane (
+    instance       TEXT   NOT NULL,
+    endpoint_id    TEXT   NOT NULL,
+    interaction_id TEXT   NOT NULL,
+    last_seq       BIGINT NOT NULL,
+    settled_seq    BIGINT NOT NULL,
+    epoch          BIGINT NOT NULL,
+    lease_until    BIGINT NOT NULL,
+    next_time      BIGINT NOT NULL,
+    PRIMARY KEY (instance, endpoint_id, interaction_id)
+) WITHOUT ROWID;
+-- The endpoint comes first, so that a full endpoint is stepped over without reading its lanes.
+CREATE INDEX lane_pending ON lane (endpoint_id, next_time) WHERE settled_seq < last_seq;
+
+CREATE TABLE delivery (
+    instance       TEXT   NOT NULL,
+    endpoint_id    TEXT   NOT NULL,
+    interaction_id TEXT   NOT NULL,
+    sequence       BIGINT NOT NULL,
+    id             TEXT   NOT NULL,
+    contact_id     TEXT   NOT NULL,
+    body           BLOB   NOT NULL,
+    state          TEXT   NOT NULL,
+    attempt_count  BIGINT NOT NULL,
+    -- JSON list; NULL: none yet.
+    attempts       TEXT,
+    create_time    BIGINT NOT NULL,
+    settle_time    BIGINT,
+    PRIMARY KEY (instance, endpoint_id, interaction_id, sequence)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX delivery_by_id ON delivery (instance, id);
+
+CREATE TABLE idempotency (
+    instance    TEXT   NOT NULL,
+    scope       TEXT   NOT NULL,
+    key         TEXT   NOT NULL,
+    fingerprint BLOB   NOT NULL,
+    response    BLOB,
+    expire_time BIGINT NOT NULL,
+    PRIMARY KEY (instance, scope, key)
+) WITHOUT ROWID;
+CREATE INDEX idempotency_expire_time ON idempotency (expire_time);
+
+-- +goose Down
+DROP TABLE idempotency;
+DROP TABLE delivery;
+DROP TABLE lane;
+DROP TABLE message;
+DROP TABLE thread;
+DROP TABLE channel;

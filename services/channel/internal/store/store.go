@@ -1,0 +1,116 @@
+// Package store is the channel service's only SQL: channels, the inbox of
+// accepted messages and the outbox of deliveries, on either engine.
+//
+// Two kinds of queue live here. A thread is what one person wrote on one
+// channel; a lane is what one conversation has to say to one endpoint. Both
+// number their entries at commit, and both are pending exactly while the last
+// number is beyond the last one done. Whoever works on one holds a lease with
+// an epoch; every result names the epoch, and an old one is ErrLeaseLost and
+// changes nothing. While a lease is held, the queue's next time is the lease's
+// end, so that a query for what is due never steps over work in progress.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/prosa-chat/prosa/services/internal/sqldb"
+)
+
+var (
+	// ErrChannelNotFound says that there is no such channel, or that it was deleted.
+	ErrChannelNotFound = errors.New("no such channel")
+	// ErrKeyReused says that an idempotency key stands for another request.
+	ErrKeyReused = errors.New("idempotency key was used with another request")
+	// ErrLeaseLost says that somebody else took the thread or lane since: the result was not stored.
+	ErrLeaseLost = errors.New("lease was lost")
+)
+
+// Store is the data of the channel service. It is safe for concurrent use.
+type Store struct {
+	db      *sqldb.DB
+	dialect dialect
+}
+
+// dialect is what the two engines do differently.
+type dialect interface {
+	// accept stores a message as [Store.Accept] says.
+	accept(ctx context.Context, db *sqldb.DB, m *Message, key *Key, hold time.Time) (Accepted, error)
+	// claimThreads and claimLanes are UPDATE statements that return what was
+	// taken; see [Store.ClaimThreads] and [Store.ClaimLanes] for their arguments.
+	claimThreads() string
+	claimLanes() string
+}
+
+// New returns a store on db, which must have the schema of package migrations.
+func New(db *sqldb.DB) *Store {
+	if db.Dialect() == sqldb.Postgres {
+		return &Store{db: db, dialect: postgresDialect{}}
+	}
+	return &Store{db: db, dialect: sqliteDialect{}}
+}
+
+// Ping reports whether the store can be used now.
+func (s *Store) Ping(ctx context.Context) error { return s.db.Ping(ctx) }
+
+// Exclusive reports whether no other process can be working on this store, so
+// that every lease found at start is that of a process that is no more.
+func (s *Store) Exclusive() bool { return s.db.Dialect() == sqldb.SQLite }
+
+// VoidLeases takes back every lease. Only a process that is alone on the
+// store may call it, and only before it takes leases of its own.
+func (s *Store) VoidLeases(ctx context.Context, now time.Time) error {
+	return s.db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+		if _, err := tx.ExecContext(ctx, `
+UPDATE thread SET epoch = epoch + 1, lease_until = 0, next_time = $1
+WHERE done_seq < last_seq AND next_time > $1 AND lease_until > 0`, sqldb.Micros(now)); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `
+UPDATE lane SET epoch = epoch + 1, lease_until = 0, next_time = $1
+WHERE settled_seq < last_seq AND next_time > $1 AND lease_until > 0`, sqldb.Micros(now))
+		return err
+	})
+}
+
+// changed turns "no row" of a statement that names an epoch into ErrLeaseLost.
+func changed(result sql.Result, err error) error {
+	if err != nil {
+		return err
+	}
+	rows, err := result.RowsAffected()
+	if err == nil && rows == 0 {
+		return ErrLeaseLost
+	}
+	return err
+}
+
+// leased is changed for a statement that returns a row.
+func leased(err error) error {
+	if sqldb.IsNoRows(err) {
+		return ErrLeaseLost
+	}
+	return err
+}
+
+// collect scans every row of a query.
+func collect[T any](rows *sql.Rows, err error, scan func(row *T) []any) ([]T, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []T
+	for rows.Next() {
+		var row T
+		if err := rows.Scan(scan(&row)...); err != nil {
+			return nil, err
+		}
+		all = append(all, row)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return all, rows.Close()
+}

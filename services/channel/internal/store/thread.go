@@ -1,0 +1,207 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/prosa-chat/prosa/services/internal/sqldb"
+)
+
+// ThreadKey names what one person wrote on one channel.
+type ThreadKey struct{ Instance, ChannelID, ClientIdentifier string }
+
+// Thread is a thread that the caller holds.
+type Thread struct {
+	ThreadKey
+	// Epoch is that of the lease.
+	Epoch int64
+	// DoneSeq is the number of the last message that is done.
+	DoneSeq int64
+	// Failures counts how often the head failed in a row, Strikes how many of
+	// these were final errors.
+	Failures, Strikes int64
+}
+
+const threadColumns = `instance, channel_id, client_identifier, epoch, done_seq, failures, strikes`
+
+// ClaimThreads takes at most limit threads that are due, those that wait
+// longest first, until the given time.
+func (s *Store) ClaimThreads(ctx context.Context, now, until time.Time, limit int) ([]Thread, error) {
+	var threads []Thread
+	err := s.db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+		rows, err := tx.QueryContext(ctx, s.dialect.claimThreads(), sqldb.Micros(now), sqldb.Micros(until), limit)
+		threads, err = collect(rows, err, func(t *Thread) []any {
+			return []any{&t.Instance, &t.ChannelID, &t.ClientIdentifier, &t.Epoch, &t.DoneSeq, &t.Failures, &t.Strikes}
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("claim threads: %w", err)
+	}
+	return threads, nil
+}
+
+// ThreadsDue reports whether a thread is due: a read, so that an idle worker
+// writes nothing.
+func (s *Store) ThreadsDue(ctx context.Context, now time.Time) (bool, error) {
+	var due bool
+	err := s.db.Reader().QueryRowContext(ctx, `
+SELECT EXISTS (SELECT 1 FROM thread WHERE done_seq < last_seq AND next_time <= $1)`, sqldb.Micros(now)).Scan(&due)
+	return due, err
+}
+
+// Outgoing is one message of an answer, to be delivered.
+type Outgoing struct {
+	// ID is the delivery's, and the webhook-id of every attempt.
+	ID string
+	// Body is what every attempt sends, byte for byte.
+	Body []byte
+}
+
+// Turn is a message that was answered.
+type Turn struct {
+	ThreadKey
+	Epoch, Seq               int64
+	ContactID, InteractionID string
+	Answer                   []Outgoing
+	// HoldLane, if it is set, asks for a lease until then on the lane of the
+	// answer, if that lane is idle.
+	HoldLane time.Time
+}
+
+// Finished is what came of a turn.
+type Finished struct {
+	// More is true if the thread has further messages; the caller still holds
+	// it. Otherwise the lease has ended.
+	More bool
+	// Queued is how many deliveries were stored: none if the channel was
+	// deleted in between.
+	Queued int
+	// FirstSequence is the number of the first delivery.
+	FirstSequence int64
+	// Lane is held if LaneHeld.
+	Lane     Lane
+	LaneHeld bool
+}
+
+const (
+	finishThreadSQL = `
+UPDATE thread SET done_seq = $5, failures = 0, strikes = 0, lease_until = CASE WHEN last_seq = $5 THEN 0 ELSE lease_until END
+WHERE instance = $1 AND channel_id = $2 AND client_identifier = $3 AND epoch = $4 AND done_seq = $5 - 1 AND lease_until > 0
+RETURNING last_seq`
+	extendLaneSQL = `
+INSERT INTO lane (instance, endpoint_id, interaction_id, last_seq, settled_seq, epoch, lease_until, next_time)
+SELECT $1, $2, $3, CAST($4 AS BIGINT), 0, CAST($5 AS BIGINT), CAST($6 AS BIGINT), CAST($7 AS BIGINT)
+FROM channel WHERE instance = $1 AND id = $2 AND delete_time IS NULL
+ON CONFLICT (instance, endpoint_id, interaction_id) DO UPDATE SET
+    last_seq    = lane.last_seq + excluded.last_seq,
+    epoch       = CASE WHEN lane.settled_seq = lane.last_seq THEN lane.epoch + excluded.epoch ELSE lane.epoch END,
+    lease_until = CASE WHEN lane.settled_seq = lane.last_seq THEN excluded.lease_until ELSE lane.lease_until END,
+    next_time   = CASE WHEN lane.settled_seq = lane.last_seq THEN excluded.next_time ELSE lane.next_time END
+RETURNING last_seq, settled_seq, epoch`
+	insertDeliverySQL = `
+INSERT INTO delivery (instance, endpoint_id, interaction_id, sequence, id, contact_id, body, state, attempt_count, create_time)
+VALUES ($1, $2, $3, $4, $5, $6, $7, 'PENDING', 0, $8)`
+)
+
+// FinishTurn marks the head of a held thread done and queues its answer, in
+// one transaction. It fails with ErrLeaseLost if the thread was taken since, or
+// the message is done already.
+func (s *Store) FinishTurn(ctx context.Context, turn *Turn, now time.Time) (Finished, error) {
+	var finished Finished
+	err := s.db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+		finished = Finished{}
+		var last int64
+		err := tx.QueryRowContext(ctx, finishThreadSQL, turn.Instance, turn.ChannelID, turn.ClientIdentifier, turn.Epoch, turn.Seq).Scan(&last)
+		if err != nil {
+			return leased(err)
+		}
+		finished.More = last > turn.Seq
+		if len(turn.Answer) == 0 {
+			return nil
+		}
+		return queue(ctx, tx, turn, now, &finished)
+	})
+	if err != nil {
+		return Finished{}, fmt.Errorf("finish turn: %w", err)
+	}
+	return finished, nil
+}
+
+func queue(ctx context.Context, tx sqldb.Tx, turn *Turn, now time.Time, finished *Finished) error {
+	micros := sqldb.Micros(now)
+	raise, lease, next := holding(turn.HoldLane, micros)
+	key := LaneKey{Instance: turn.Instance, EndpointID: turn.ChannelID, InteractionID: turn.InteractionID}
+	count := int64(len(turn.Answer))
+	var last, settled, epoch int64
+	err := tx.QueryRowContext(ctx, extendLaneSQL, key.Instance, key.EndpointID, key.InteractionID, count, raise, lease, next).
+		Scan(&last, &settled, &epoch)
+	if sqldb.IsNoRows(err) {
+		return nil // the channel was deleted: nobody waits for the answer
+	}
+	if err != nil {
+		return err
+	}
+	for i := range turn.Answer {
+		_, err := tx.ExecContext(ctx, insertDeliverySQL, key.Instance, key.EndpointID, key.InteractionID, last-count+1+int64(i),
+			turn.Answer[i].ID, turn.ContactID, turn.Answer[i].Body, micros)
+		if err != nil {
+			return err
+		}
+	}
+	finished.Queued, finished.FirstSequence = len(turn.Answer), last-count+1
+	finished.Lane = Lane{LaneKey: key, Epoch: epoch, SettledSeq: settled}
+	finished.LaneHeld = raise == 1 && settled == last-count
+	return nil
+}
+
+// SetAside gives up the head of a held thread: it stays stored with the reason,
+// a stable word, and the thread goes on.
+func (s *Store) SetAside(ctx context.Context, key ThreadKey, epoch, seq int64, reason string) (more bool, err error) {
+	err = s.db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+		var last int64
+		err := tx.QueryRowContext(ctx, finishThreadSQL, key.Instance, key.ChannelID, key.ClientIdentifier, epoch, seq).Scan(&last)
+		if err != nil {
+			return leased(err)
+		}
+		more = last > seq
+		_, err = tx.ExecContext(ctx, `
+UPDATE message SET set_aside = $5 WHERE instance = $1 AND channel_id = $2 AND client_identifier = $3 AND seq = $4`,
+			key.Instance, key.ChannelID, key.ClientIdentifier, seq, reason)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("set message aside: %w", err)
+	}
+	return more, nil
+}
+
+// PostponeThread ends the lease after a failure of the head; the thread is due
+// again at next. strike says that the error was a final one.
+func (s *Store) PostponeThread(ctx context.Context, key ThreadKey, epoch int64, next time.Time, strike bool) error {
+	strikes := 0
+	if strike {
+		strikes = 1
+	}
+	return changed(s.db.Exec1(ctx, `
+UPDATE thread SET failures = failures + 1, strikes = strikes + $5, lease_until = 0, next_time = $6
+WHERE instance = $1 AND channel_id = $2 AND client_identifier = $3 AND epoch = $4 AND lease_until > 0`,
+		key.Instance, key.ChannelID, key.ClientIdentifier, epoch, strikes, sqldb.Micros(next)))
+}
+
+// ReleaseThread ends the lease without a result; the thread is due at once.
+func (s *Store) ReleaseThread(ctx context.Context, key ThreadKey, epoch int64, now time.Time) error {
+	return changed(s.db.Exec1(ctx, `
+UPDATE thread SET lease_until = 0, next_time = $5
+WHERE instance = $1 AND channel_id = $2 AND client_identifier = $3 AND epoch = $4 AND lease_until > 0`,
+		key.Instance, key.ChannelID, key.ClientIdentifier, epoch, sqldb.Micros(now)))
+}
+
+// RenewThread makes the lease last until the given time.
+func (s *Store) RenewThread(ctx context.Context, key ThreadKey, epoch int64, until time.Time) error {
+	return changed(s.db.Exec1(ctx, `
+UPDATE thread SET lease_until = $5, next_time = $5
+WHERE instance = $1 AND channel_id = $2 AND client_identifier = $3 AND epoch = $4 AND lease_until > 0`,
+		key.Instance, key.ChannelID, key.ClientIdentifier, epoch, sqldb.Micros(until)))
+}

@@ -1,0 +1,200 @@
+package turns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
+	"github.com/prosa-chat/prosa/services/channel/internal/directory"
+	"github.com/prosa-chat/prosa/services/channel/internal/store"
+	"github.com/prosa-chat/prosa/services/internal/rpcerr"
+)
+
+// storeTimeout bounds what must be written although the work was interrupted.
+const storeTimeout = 5 * time.Second
+
+// work answers the pending messages of a thread that this worker holds. head is
+// the first of them, if it is known already.
+func (w *Worker) work(t store.Thread, head *store.Message) {
+	defer w.release()
+	w.metrics.running.Inc()
+	defer w.metrics.running.Dec()
+	ctx, cancel := context.WithCancel(w.pool.Context())
+	defer cancel()
+	w.keeper.Hold(t.ThreadKey, t.Epoch, cancel)
+	defer w.keeper.Drop(t.ThreadKey, t.Epoch)
+
+	for handled := 0; handled < handBatch; handled++ {
+		if head == nil {
+			next, err := w.Store.Messages(ctx, t.ThreadKey, t.DoneSeq, 1)
+			if err != nil || len(next) == 0 {
+				break
+			}
+			head = &next[0]
+		}
+		more, err := w.turn(ctx, &t, head)
+		if err != nil {
+			w.putBack(ctx, t, err)
+			return
+		}
+		if !more {
+			return
+		}
+		t.DoneSeq, t.Failures, t.Strikes, head = head.Seq, 0, 0, nil
+	}
+	w.putBack(ctx, t, nil)
+}
+
+// putBack ends the lease of a thread that has messages left. An error that is
+// not from the turn itself, which has written its own end then, is about the store.
+func (w *Worker) putBack(ctx context.Context, t store.Thread, cause error) {
+	now := w.Clock.Now()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	var err error
+	switch {
+	case errors.Is(cause, errEnded):
+		return
+	case errors.Is(cause, store.ErrLeaseLost):
+		w.metrics.turns.WithLabelValues(lost).Inc()
+		return
+	case cause == nil, errors.Is(cause, context.Canceled):
+		if cause != nil {
+			w.metrics.turns.WithLabelValues(interrupted).Inc()
+		}
+		err = w.Store.ReleaseThread(ctx, t.ThreadKey, t.Epoch, now)
+		w.Queued()
+	default:
+		w.metrics.turns.WithLabelValues(retried).Inc()
+		w.Logger.LogAttrs(ctx, slog.LevelWarn, "turn could not be stored and will be repeated",
+			slog.String("channel", t.ChannelID), slog.String("error", cause.Error()))
+		err = w.Store.PostponeThread(ctx, t.ThreadKey, t.Epoch, now.Add(wait(t.Failures, w.Rand)), false)
+	}
+	if err != nil && !errors.Is(err, store.ErrLeaseLost) {
+		// The end of the lease does the same, later.
+		w.Logger.LogAttrs(ctx, slog.LevelWarn, "put thread back", slog.String("channel", t.ChannelID), slog.String("error", err.Error()))
+	}
+}
+
+// errEnded says that the turn has ended the lease itself.
+var errEnded = errors.New("lease has ended")
+
+// turn has one message answered. It reports whether the thread has more.
+func (w *Worker) turn(ctx context.Context, t *store.Thread, m *store.Message) (more bool, err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			// The value may be somebody's words; its kind and the place are enough.
+			w.Logger.LogAttrs(ctx, slog.LevelError, "turn panicked", slog.String("channel", t.ChannelID), slog.String("message", m.ID),
+				slog.String("kind", fmt.Sprintf("%T", value)), slog.String("stack", string(debug.Stack())))
+			more, err = w.failed(ctx, t, m, panicked, true)
+		}
+	}()
+	channel, err := w.Directory.Get(ctx, t.ChannelID)
+	if errors.Is(err, store.ErrChannelNotFound) {
+		// It was deleted after the message was accepted.
+		if _, _, err := w.Store.CancelThreads(ctx, store.Endpoint{Instance: t.Instance, ID: t.ChannelID}); err != nil {
+			return false, err
+		}
+		return false, errEnded
+	}
+	if err != nil {
+		return false, err
+	}
+	answer, err := w.ask(ctx, channel, m)
+	if err != nil {
+		if ctx.Err() != nil {
+			return false, context.Canceled
+		}
+		code := status.Code(err)
+		w.Logger.LogAttrs(ctx, slog.LevelWarn, "agent did not answer", slog.String("channel", t.ChannelID), slog.String("message", m.ID),
+			slog.String("code", code.String()), slog.String("reason", rpcerr.Reason(err)))
+		return w.failed(ctx, t, m, code.String(), final(code))
+	}
+	return w.finish(ctx, t, m, channel, answer)
+}
+
+func (w *Worker) ask(ctx context.Context, channel *directory.Channel, m *store.Message) (*agentv1.RunTurnResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, w.config.Timeout)
+	defer cancel()
+	return w.Agent.RunTurn(ctx, &agentv1.RunTurnRequest{
+		Instance:   m.Instance,
+		AgentId:    channel.AgentID,
+		MessageId:  m.ID,
+		Source:     "api_channel",
+		EndpointId: m.ChannelID,
+		Identifier: m.ClientIdentifier,
+		Text:       m.Text,
+		Postback:   m.Postback,
+		AcceptTime: timestamppb.New(m.CreateTime),
+	})
+}
+
+// failed puts the thread off, or sets the message aside if that was its last
+// strike, and says whether the thread has more then.
+func (w *Worker) failed(ctx context.Context, t *store.Thread, m *store.Message, reason string, strike bool) (more bool, err error) {
+	if strike && t.Strikes+1 >= maxStrikes {
+		more, err := w.Store.SetAside(ctx, t.ThreadKey, t.Epoch, m.Seq, reason)
+		if err == nil {
+			w.metrics.turns.WithLabelValues(setAside).Inc()
+			w.Logger.LogAttrs(ctx, slog.LevelError, "message was set aside: no turn could answer it",
+				slog.String("channel", t.ChannelID), slog.String("message", m.ID), slog.String("reason", reason))
+		}
+		return more, err
+	}
+	err = w.Store.PostponeThread(ctx, t.ThreadKey, t.Epoch, w.Clock.Now().Add(wait(t.Failures, w.Rand)), strike)
+	if err != nil {
+		return false, err
+	}
+	w.metrics.turns.WithLabelValues(retried).Inc()
+	return false, errEnded
+}
+
+// finish stores the answer and hands the head of its lane to the deliverer, if
+// that has room; otherwise the deliverer finds it in the store.
+func (w *Worker) finish(ctx context.Context, t *store.Thread, m *store.Message, channel *directory.Channel, answer *agentv1.RunTurnResponse) (bool, error) {
+	turn := &store.Turn{
+		ThreadKey: t.ThreadKey, Epoch: t.Epoch, Seq: m.Seq,
+		ContactID: answer.GetContactId(), InteractionID: answer.GetInteractionId(),
+		Answer: make([]store.Outgoing, len(answer.GetMessages())),
+	}
+	var trace *agentv1.TurnDebug
+	if channel.Test {
+		if trace = answer.GetDebug(); trace == nil {
+			trace = &agentv1.TurnDebug{}
+		}
+	}
+	for i, message := range answer.GetMessages() {
+		turn.Answer[i] = store.Outgoing{ID: w.IDs.New(), Body: appendBody(make([]byte, 0, 512), answer, message, trace)}
+	}
+	reserved := false
+	if len(turn.Answer) > 0 && channel.State == store.Active {
+		turn.HoldLane, reserved = w.Deliveries.Reserve(channel.ID)
+	}
+	now := w.Clock.Now()
+	finished, err := w.Store.FinishTurn(ctx, turn, now)
+	if reserved {
+		if err == nil && finished.LaneHeld {
+			w.Deliveries.Start(finished.Lane, store.Delivery{
+				LaneKey: finished.Lane.LaneKey, Sequence: finished.FirstSequence, ID: turn.Answer[0].ID,
+				ContactID: turn.ContactID, Body: turn.Answer[0].Body, State: store.Pending, CreateTime: now,
+			})
+		} else {
+			w.Deliveries.Unreserve(channel.ID)
+		}
+	} else if err == nil && finished.Queued > 0 {
+		w.Deliveries.Queued(channel.ID)
+	}
+	if err != nil {
+		return false, err
+	}
+	w.metrics.turns.WithLabelValues(answered).Inc()
+	w.metrics.queued.Add(float64(finished.Queued))
+	return finished.More, nil
+}

@@ -1,0 +1,181 @@
+// Package channel is the edge of Prosa: it takes customers' messages, has the
+// agent answer them, and delivers the answers to webhooks.
+package channel
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
+	channelv1 "github.com/prosa-chat/prosa/gen/go/prosa/channel/v1"
+	"github.com/prosa-chat/prosa/services/channel/internal/channels"
+	"github.com/prosa-chat/prosa/services/channel/internal/deliveries"
+	"github.com/prosa-chat/prosa/services/channel/internal/directory"
+	"github.com/prosa-chat/prosa/services/channel/internal/inbound"
+	"github.com/prosa-chat/prosa/services/channel/internal/store"
+	"github.com/prosa-chat/prosa/services/channel/internal/store/migrations"
+	"github.com/prosa-chat/prosa/services/channel/internal/turns"
+	"github.com/prosa-chat/prosa/services/channel/internal/upkeep"
+	"github.com/prosa-chat/prosa/services/internal/clock"
+	"github.com/prosa-chat/prosa/services/internal/egress"
+	"github.com/prosa-chat/prosa/services/internal/id"
+	"github.com/prosa-chat/prosa/services/internal/lifecycle"
+	"github.com/prosa-chat/prosa/services/internal/pagetoken"
+	"github.com/prosa-chat/prosa/services/internal/secretbox"
+	"github.com/prosa-chat/prosa/services/internal/sqldb"
+	"github.com/prosa-chat/prosa/services/internal/webhook"
+)
+
+// Instances says which instances there are; auth.Instances does.
+type Instances = channels.Instances
+
+// Deps are what the service works with. All but Rand are required.
+type Deps struct {
+	DB        *sqldb.DB
+	Clock     clock.Clock
+	IDs       *id.Source
+	Box       *secretbox.Box
+	Logger    *slog.Logger
+	Metrics   prometheus.Registerer
+	Agent     agentv1.TurnServiceClient
+	Instances Instances
+	// Guard decides which webhooks may be called.
+	Guard *egress.Guard
+	// Version is Prosa's, for the User-Agent.
+	Version string
+	// Rand spreads retries over time; it must be safe for concurrent use. Nil
+	// is the process's own source.
+	Rand webhook.Rand
+}
+
+// Service is the channel service.
+type Service struct {
+	store    *store.Store
+	channels *channels.Server
+	inbound  *inbound.Server
+	workers  []lifecycle.Worker
+}
+
+// Migrations is the schema of the service's store.
+func Migrations() fs.FS { return migrations.FS }
+
+// processRand is the process's own source of randomness.
+type processRand struct{}
+
+func (processRand) Float64() float64 { return rand.Float64() }
+
+// noTurns is in the place of the turn worker when turns are off.
+type noTurns struct{}
+
+func (noTurns) Reserve() (time.Time, bool)        { return time.Time{}, false }
+func (noTurns) Unreserve()                        {}
+func (noTurns) Queued()                           {}
+func (noTurns) Start(store.Thread, store.Message) {}
+
+// New puts the service together. It touches nothing outside of the process.
+func New(config Config, deps Deps) (*Service, error) {
+	config = config.withDefaults()
+	if deps.Rand == nil {
+		deps.Rand = processRand{}
+	}
+	rows := store.New(deps.DB)
+	known := directory.New(rows, deps.Box, deps.Clock)
+	tokens := inbound.NewTokens(deps.Box.Derive("channel/inbound-token"))
+	fingerprints := deps.Box.Derive("channel/fingerprint")
+	count := deliveries.NewCount()
+	if err := deps.Metrics.Register(count); err != nil {
+		return nil, fmt.Errorf("register delivery count: %w", err)
+	}
+	if err := deps.Metrics.Register(upkeep.NewGauges(rows, deps.Clock)); err != nil {
+		return nil, fmt.Errorf("register backlog gauges: %w", err)
+	}
+	recovery := &recovery{store: rows, clock: deps.Clock}
+
+	deliverer, err := deliveries.New(deliveries.Config{
+		Pool: config.DeliveryPool, PerEndpoint: config.DeliveriesPerEndpoint, Lease: config.DeliveryLease,
+		Poll: config.Poll, Grace: config.StopGrace, Schedule: config.Schedule, UserAgent: "Prosa/" + deps.Version,
+	}, deliveries.Deps{
+		Store: rows, Client: deps.Guard.Client(egress.Options{MaxIdleConnsPerHost: config.DeliveryPool}), Directory: known,
+		Clock: deps.Clock, Rand: deps.Rand, Logger: deps.Logger, Metrics: deps.Metrics, Count: count, Recover: recovery.run,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make delivery worker: %w", err)
+	}
+	reaper, err := upkeep.NewReaper(rows, deps.Clock, deps.Logger, 4*config.Poll, count, deps.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("make reaper: %w", err)
+	}
+	s := &Service{
+		store:   rows,
+		workers: []lifecycle.Worker{deliverer, reaper, upkeep.NewSweeper(deps.DB, deps.Clock, deps.Logger)},
+		channels: channels.New(channels.Deps{
+			Store: rows, Directory: known, Tokens: tokens, Agents: deps.Agent, Instances: deps.Instances, Guard: deps.Guard, Box: deps.Box,
+			PageTokens: pagetoken.New(deps.Box.Derive("channel/page-token"), deps.Clock), Clock: deps.Clock, IDs: deps.IDs,
+			Secret: fingerprints, Deleted: reaper.Wake,
+		}),
+	}
+	var answers inbound.Turns = noTurns{}
+	if !config.TurnsOff {
+		answerer, err := turns.New(turns.Config{
+			Pool: config.TurnPool, Lease: config.TurnLease, Timeout: config.TurnTimeout, Poll: config.Poll, Grace: config.StopGrace,
+		}, turns.Deps{
+			Store: rows, Agent: deps.Agent, Directory: known, Deliveries: deliverer, Clock: deps.Clock, IDs: deps.IDs, Rand: deps.Rand,
+			Logger: deps.Logger, Metrics: deps.Metrics, DeliveryCount: count, Recover: recovery.run,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("make turn worker: %w", err)
+		}
+		answers = answerer
+		s.workers = append(s.workers, answerer)
+	}
+	s.inbound, err = inbound.New(inbound.Deps{
+		Store: rows, Directory: known, Turns: answers, Tokens: tokens, Clock: deps.Clock, IDs: deps.IDs, Metrics: deps.Metrics, Secret: fingerprints,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make inbound server: %w", err)
+	}
+	return s, nil
+}
+
+// Register adds the service's RPCs to a server.
+func (s *Service) Register(r grpc.ServiceRegistrar) {
+	channelv1.RegisterChannelServiceServer(r, s.channels)
+	channelv1.RegisterInboundServiceServer(r, s.inbound)
+}
+
+// Workers are what must run for messages to be answered and delivered.
+func (s *Service) Workers() []lifecycle.Worker { return s.workers }
+
+// Ready reports whether the service can take messages.
+func (s *Service) Ready(ctx context.Context) error { return s.store.Ping(ctx) }
+
+// recovery takes back, once and before the first claim, the leases that the
+// process before this one left behind when it was killed.
+type recovery struct {
+	store *store.Store
+	clock clock.Clock
+
+	mu   sync.Mutex
+	done bool
+}
+
+func (r *recovery) run(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.done || !r.store.Exclusive() {
+		return nil
+	}
+	if err := r.store.VoidLeases(ctx, r.clock.Now()); err != nil {
+		return fmt.Errorf("take back leases: %w", err)
+	}
+	r.done = true
+	return nil
+}

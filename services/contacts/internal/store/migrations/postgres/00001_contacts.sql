@@ -1,0 +1,92 @@
+-- +goose Up
+
+-- The numbers that are given in order within an instance, and how many things have one.
+CREATE TABLE counter (
+    instance TEXT COLLATE "C" NOT NULL,
+    name     TEXT COLLATE "C" NOT NULL, -- attendance, event, event_type
+    value    BIGINT NOT NULL, -- the last number given
+    live     BIGINT NOT NULL, -- how many exist; whoever deletes one takes it away here in the same transaction
+    PRIMARY KEY (instance, name)
+);
+
+CREATE TABLE contact (
+    instance    TEXT COLLATE "C" NOT NULL,
+    id          TEXT COLLATE "C" NOT NULL,
+    identifier  TEXT COLLATE "C" NOT NULL,
+    create_time BIGINT NOT NULL,
+    PRIMARY KEY (instance, id),
+    UNIQUE (instance, identifier)
+);
+
+CREATE TABLE contact_attribute (
+    instance   TEXT COLLATE "C" NOT NULL,
+    contact_id TEXT COLLATE "C" NOT NULL,
+    name       TEXT COLLATE "C" NOT NULL,
+    value      TEXT NOT NULL,
+    lookup     TEXT COLLATE "C", -- the form by which it is found; NULL when it is not looked for
+    PRIMARY KEY (instance, contact_id, name)
+);
+
+CREATE INDEX contact_attribute_by_lookup ON contact_attribute (instance, name, lookup, contact_id) WHERE lookup IS NOT NULL;
+
+CREATE TABLE attendance (
+    instance       TEXT COLLATE "C" NOT NULL,
+    id             BIGINT NOT NULL,
+    interaction_id TEXT COLLATE "C" NOT NULL,
+    contact_id     TEXT COLLATE "C" NOT NULL,
+    identifier     TEXT COLLATE "C" NOT NULL,
+    assistant_id   BIGINT NOT NULL,
+    source         TEXT COLLATE "C" NOT NULL,
+    external_id    TEXT COLLATE "C",
+    request_id     TEXT COLLATE "C", -- what opened it; NULL when it came otherwise
+    interactions   BIGINT NOT NULL,
+    create_time    BIGINT NOT NULL,
+    finish_time    BIGINT,
+    PRIMARY KEY (instance, id),
+    UNIQUE (instance, request_id)
+);
+
+-- Each of these gives one filter's attendances in the order of the answer, and has what the other filters ask so that counting
+-- them reads nothing else.
+CREATE INDEX attendance_by_contact ON attendance (instance, contact_id, id);
+CREATE INDEX attendance_by_external ON attendance (instance, external_id, id) WHERE external_id IS NOT NULL;
+CREATE INDEX attendance_by_assistant ON attendance (instance, assistant_id, id, create_time, source);
+CREATE INDEX attendance_by_source ON attendance (instance, source, id, create_time);
+CREATE INDEX attendance_by_time ON attendance (instance, create_time, id, assistant_id, source);
+
+-- What was said in a turn. A row is there for a turn in which nothing was said, too: it is how a repetition is known. The order of
+-- an attendance's turns is that of their coming, seq.
+CREATE TABLE turn (
+    seq           BIGINT GENERATED ALWAYS AS IDENTITY,
+    instance      TEXT COLLATE "C" NOT NULL,
+    turn_id       TEXT COLLATE "C" NOT NULL,
+    attendance_id BIGINT NOT NULL,
+    items         BYTEA  NOT NULL, -- prosa.contacts.v1.Attendance with nothing but history
+    PRIMARY KEY (instance, turn_id)
+);
+
+CREATE INDEX turn_by_attendance ON turn (instance, attendance_id, seq);
+
+CREATE TABLE event_type (
+    instance TEXT COLLATE "C" NOT NULL,
+    id       BIGINT NOT NULL,
+    name     TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (instance, id),
+    UNIQUE (instance, name)
+);
+
+CREATE TABLE event (
+    instance      TEXT COLLATE "C" NOT NULL,
+    id            BIGINT NOT NULL,
+    attendance_id BIGINT NOT NULL,
+    assistant_id  BIGINT NOT NULL,
+    type_id       BIGINT NOT NULL,
+    external_id   TEXT COLLATE "C",
+    extra1        TEXT,
+    extra2        TEXT,
+    details       TEXT   NOT NULL, -- a JSON object
+    time          BIGINT NOT NULL,
+    PRIMARY KEY (instance, id)
+);
+
+CREATE INDEX event_by_attendance ON event (instance, attendance_id, id);

@@ -1,0 +1,92 @@
+-- +goose Up
+
+-- The numbers that are given in order within an instance, and how many things have one.
+CREATE TABLE counter (
+    instance TEXT    NOT NULL,
+    name     TEXT    NOT NULL, -- attendance, event, event_type
+    value    INTEGER NOT NULL, -- the last number given
+    live     INTEGER NOT NULL, -- how many exist; whoever deletes one takes it away here in the same transaction
+    PRIMARY KEY (instance, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE contact (
+    instance    TEXT    NOT NULL,
+    id          TEXT    NOT NULL,
+    identifier  TEXT    NOT NULL,
+    create_time INTEGER NOT NULL,
+    PRIMARY KEY (instance, id),
+    UNIQUE (instance, identifier)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE contact_attribute (
+    instance   TEXT NOT NULL,
+    contact_id TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    value      TEXT NOT NULL,
+    lookup     TEXT, -- the form by which it is found; NULL when it is not looked for
+    PRIMARY KEY (instance, contact_id, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX contact_attribute_by_lookup ON contact_attribute (instance, name, lookup, contact_id) WHERE lookup IS NOT NULL;
+
+CREATE TABLE attendance (
+    instance       TEXT    NOT NULL,
+    id             INTEGER NOT NULL,
+    interaction_id TEXT    NOT NULL,
+    contact_id     TEXT    NOT NULL,
+    identifier     TEXT    NOT NULL,
+    assistant_id   INTEGER NOT NULL,
+    source         TEXT    NOT NULL,
+    external_id    TEXT,
+    request_id     TEXT, -- what opened it; NULL when it came otherwise
+    interactions   INTEGER NOT NULL,
+    create_time    INTEGER NOT NULL,
+    finish_time    INTEGER,
+    PRIMARY KEY (instance, id),
+    UNIQUE (instance, request_id)
+) STRICT, WITHOUT ROWID;
+
+-- Each of these gives one filter's attendances in the order of the answer, and has what the other filters ask so that counting
+-- them reads nothing else.
+CREATE INDEX attendance_by_contact ON attendance (instance, contact_id, id);
+CREATE INDEX attendance_by_external ON attendance (instance, external_id, id) WHERE external_id IS NOT NULL;
+CREATE INDEX attendance_by_assistant ON attendance (instance, assistant_id, id, create_time, source);
+CREATE INDEX attendance_by_source ON attendance (instance, source, id, create_time);
+CREATE INDEX attendance_by_time ON attendance (instance, create_time, id, assistant_id, source);
+
+-- What was said in a turn. A row is there for a turn in which nothing was said, too: it is how a repetition is known. The order of
+-- an attendance's turns is that of their coming, seq.
+CREATE TABLE turn (
+    seq           INTEGER PRIMARY KEY,
+    instance      TEXT    NOT NULL,
+    turn_id       TEXT    NOT NULL,
+    attendance_id INTEGER NOT NULL,
+    items         BLOB    NOT NULL, -- prosa.contacts.v1.Attendance with nothing but history
+    UNIQUE (instance, turn_id)
+) STRICT;
+
+CREATE INDEX turn_by_attendance ON turn (instance, attendance_id, seq);
+
+CREATE TABLE event_type (
+    instance TEXT    NOT NULL,
+    id       INTEGER NOT NULL,
+    name     TEXT    NOT NULL,
+    PRIMARY KEY (instance, id),
+    UNIQUE (instance, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE event (
+    instance      TEXT    NOT NULL,
+    id            INTEGER NOT NULL,
+    attendance_id INTEGER NOT NULL,
+    assistant_id  INTEGER NOT NULL,
+    type_id       INTEGER NOT NULL,
+    external_id   TEXT,
+    extra1        TEXT,
+    extra2        TEXT,
+    details       TEXT    NOT NULL, -- a JSON object
+    time          INTEGER NOT NULL,
+    PRIMARY KEY (instance, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX event_by_attendance ON event (instance, attendance_id, id);

@@ -1,0 +1,144 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/prosa-chat/prosa/services/internal/sqldb"
+	"github.com/prosa-chat/prosa/services/internal/testkit"
+)
+
+// plan is how SQLite runs a query.
+func plan(t *testing.T, db *sqldb.DB, query string, args []any) string {
+	t.Helper()
+	rows, err := db.Reader().QueryContext(t.Context(), `EXPLAIN QUERY PLAN `+query, args...)
+	require.NoError(t, err, query)
+	defer func() { require.NoError(t, rows.Close()) }()
+	var steps []string
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		require.NoError(t, rows.Scan(&id, &parent, &unused, &detail))
+		steps = append(steps, detail)
+	}
+	require.NoError(t, rows.Err())
+	return strings.Join(steps, "\n")
+}
+
+// requireNoScan fails if a table is read from end to end. The elements of a list are, and may be.
+func requireNoScan(t *testing.T, plan string) {
+	t.Helper()
+	for step := range strings.SplitSeq(plan, "\n") {
+		if strings.HasPrefix(step, "SCAN ") && !strings.HasPrefix(step, "SCAN json_each") && !strings.HasPrefix(step, "SCAN raised") &&
+			!strings.Contains(step, "CONSTANT ROW") {
+			require.Fail(t, "a table is scanned", plan)
+		}
+	}
+}
+
+// Every query finds its rows by an index whose first columns it knows, and pages by one filter come out in order without sorting.
+func TestPlans(t *testing.T) {
+	db := testkit.Open(t, testkit.Options(t, sqldb.SQLite, Migrations(), "contacts"))
+	s := New(db)
+	number, text := int64(1), "x"
+	choices := []func(*Filter){
+		func(f *Filter) { f.ID = &number },
+		func(f *Filter) { f.AssistantID = &number },
+		func(f *Filter) { f.Source = &text },
+		func(f *Filter) { f.ExternalID = &text },
+		func(f *Filter) { f.From = time.Unix(1, 0) },
+		func(f *Filter) { f.Until = time.Unix(2, 0) },
+		func(f *Filter) { f.Contacts = []string{"a"} },
+		func(f *Filter) { f.Contacts = []string{"a", "b"} },
+		func(f *Filter) {
+			f.People = &People{Identifier: &text, Attributes: []Lookup{{"cpf", "1"}, {"phone", "2"}}}
+		},
+		func(f *Filter) { f.People = &People{Attributes: []Lookup{{"cpf", "1"}, {"phone", "2"}}} },
+	}
+	for set := range 1 << len(choices) {
+		f := Filter{Instance: "acme", Low: 1, High: 99}
+		for n, choose := range choices {
+			if set&(1<<n) != 0 {
+				choose(&f)
+			}
+		}
+		query, args := s.pageQuery(f, 101)
+		page := plan(t, db, query, args)
+		requireNoScan(t, page)
+		if len(f.Contacts) <= 1 && (f.People == nil || f.Contacts != nil || f.ID != nil) {
+			require.NotContains(t, page, "TEMP B-TREE", "%s", query)
+		}
+		if f.ID == nil {
+			require.Contains(t, page, "SEARCH attendance USING", "%s", query)
+			require.Contains(t, page, "id>", "the bounds of the page bound what is read\n%s\n%s", query, page)
+		}
+		query, args = s.measureQuery(f)
+		requireNoScan(t, plan(t, db, query, args))
+	}
+	for name, f := range map[string]Filter{
+		"assistant": {AssistantID: &number}, "source": {Source: &text}, "days": {From: time.Unix(1, 0), Until: time.Unix(2, 0)},
+		"assistant, source and days": {AssistantID: &number, Source: &text, From: time.Unix(1, 0)},
+		"source and days":            {Source: &text, From: time.Unix(1, 0)},
+		"contact":                    {Contacts: []string{"a"}},
+	} {
+		query, args := s.measureQuery(f)
+		require.Contains(t, plan(t, db, query, args), "COVERING INDEX", "counting by %s reads nothing but the index", name)
+	}
+}
+
+func TestPlansOfOtherQueries(t *testing.T) {
+	db := testkit.Open(t, testkit.Options(t, sqldb.SQLite, Migrations(), "contacts"))
+	s := New(db)
+	people, args := s.contactsQuery("acme", People{Attributes: []Lookup{{"cpf", "1"}, {"phone", "2"}}}, 17)
+	byIdentifier, identifierArgs := s.contactsQuery("acme", People{Identifier: new(string), Attributes: []Lookup{{"cpf", "1"}}}, 17)
+	for query, args := range map[string][]any{
+		people:              args,
+		byIdentifier:        identifierArgs,
+		s.historyQuery():    {"acme", "[1,2]"},
+		s.eventsQuery():     {"acme", "[1,2]"},
+		s.weightsQuery():    {"acme", "[1,2]", 1},
+		s.attributesQuery(): {"acme", `["a"]`},
+	} {
+		requireNoScan(t, plan(t, db, query, args))
+	}
+	for n, size := range bulkSizes {
+		for what, b := range map[string]struct {
+			statement *bulk
+			columns   int
+			finds     string
+		}{
+			"raise":  {sqliteDialect.raise, 3, "SEARCH attendance USING PRIMARY KEY (instance=? AND id=?)"},
+			"delete": {deleteAttributes, 2, "SEARCH contact_attribute USING PRIMARY KEY (instance=? AND contact_id=? AND name=?)"},
+		} {
+			values := []any{"acme"}
+			for range size * b.columns {
+				values = append(values, 1)
+			}
+			got := plan(t, db, b.statement[n], values)
+			require.Contains(t, got, b.finds, "%s of %d", what, size)
+		}
+	}
+}
+
+func TestBulkSplit(t *testing.T) {
+	b := newBulk("INSERT ", []string{"$1", "?", "CAST(? AS BIGINT)"}, " END")
+	require.Equal(t, "INSERT ($1, $2, CAST($3 AS BIGINT)), ($1, $4, CAST($5 AS BIGINT)), ($1, $6, CAST($7 AS BIGINT)), ($1, $8, CAST($9 AS BIGINT)) END", b[2])
+	require.Equal(t, "INSERT ($1, $2, CAST($3 AS BIGINT)) END", b[3])
+	for _, n := range []int{0, 1, 3, 4, 5, 63, 64, 65, 500} {
+		var parts []string
+		next := 0
+		require.NoError(t, b.split(n, func(query string, from, to int) error {
+			require.Equal(t, next, from)
+			require.Equal(t, to-from, strings.Count(query, "($1,"))
+			next = to
+			parts = append(parts, fmt.Sprint(to-from))
+			return nil
+		}))
+		require.Equal(t, n, next)
+		require.LessOrEqual(t, len(parts), n/64+3+3+3)
+	}
+}

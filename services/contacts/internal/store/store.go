@@ -1,0 +1,59 @@
+// Package store keeps people, attendances, what was said in them, and events. It holds the only SQL of the contacts service.
+package store
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"io/fs"
+
+	"github.com/prosa-chat/prosa/services/internal/sqldb"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// Migrations are the steps of the schema, in the directories sqlite and postgres.
+func Migrations() fs.FS {
+	steps, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		panic(err) // the directory is embedded above
+	}
+	return steps
+}
+
+// AttendanceNotFoundError says that the instance has no attendance with this number.
+type AttendanceNotFoundError struct{ ID int64 }
+
+// Error names the number.
+func (e *AttendanceNotFoundError) Error() string { return fmt.Sprintf("no attendance %d", e.ID) }
+
+// Store is the contacts service's store. It is safe for concurrent use.
+type Store struct {
+	db      *sqldb.DB
+	dialect dialect
+}
+
+// New returns the store in an open database.
+func New(db *sqldb.DB) *Store {
+	if db.Dialect() == sqldb.Postgres {
+		return &Store{db: db, dialect: postgresDialect}
+	}
+	return &Store{db: db, dialect: sqliteDialect}
+}
+
+// Ping reports whether the store can be used now.
+func (s *Store) Ping(ctx context.Context) error { return s.db.Ping(ctx) }
+
+// dialect is the few pieces of a query in which the engines differ.
+type dialect struct {
+	// using names the index by which a table is to be read.
+	using func(index string) string
+	// texts and numbers are queries for the elements of a JSON array given as a parameter. A list in one parameter keeps the
+	// statement the same however long the list is.
+	texts   func(parameter string) string
+	numbers func(parameter string) string
+	// raise adds to attendances of the instance $1: each row has a number, how many messages more, and when it ended or NULL. It gives
+	// number, person and agent of those that there are.
+	raise *bulk
+}

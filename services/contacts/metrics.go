@@ -1,0 +1,50 @@
+package contacts
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the service's counts. None has a label that names a person or an instance.
+type metrics struct {
+	opened  *prometheus.CounterVec
+	turns   *prometheus.CounterVec
+	queries *prometheus.CounterVec
+}
+
+// The values of the labels.
+const (
+	resultNew      = "new"
+	resultRepeated = "repeated"
+	pageFirst      = "first"
+	pageNext       = "next"
+)
+
+func newMetrics(r prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		opened: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "prosa_contacts_attendances_opened_total",
+			Help: "Requests to open an attendance that were answered, by result: new, repeated.",
+		}, []string{"result"}),
+		turns: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "prosa_contacts_turns_total",
+			Help: "Turns that are on disk after they were handed over, by result: new, repeated.",
+		}, []string{"result"}),
+		queries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "prosa_contacts_queries_total",
+			Help: "Pages of attendances given, by page: first, next.",
+		}, []string{"page"}),
+	}
+	for _, result := range []string{resultNew, resultRepeated} {
+		m.opened.WithLabelValues(result)
+		m.turns.WithLabelValues(result)
+	}
+	for _, page := range []string{pageFirst, pageNext} {
+		m.queries.WithLabelValues(page)
+	}
+	if r == nil {
+		return m, nil
+	}
+	return m, errors.Join(r.Register(m.opened), r.Register(m.turns), r.Register(m.queries))
+}

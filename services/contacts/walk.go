@@ -1,0 +1,69 @@
+package contacts
+
+import (
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/prosa-chat/prosa/services/internal/pagetoken"
+	"github.com/prosa-chat/prosa/services/internal/rpcerr"
+)
+
+// maxPinned is how many persons a page token remembers: what fits into the 1,024 characters that a token may have. When more
+// match the attributes asked for, who they are is looked up again on each page.
+const maxPinned = 16
+
+// walk is where a walk over pages is, and what was found out when it began, so that nothing that is written meanwhile changes what
+// it shows.
+type walk struct {
+	// Low and High bound the numbers that are left, both inclusive. Attendances opened since the beginning are above.
+	Low  int64 `json:"l"`
+	High int64 `json:"h"`
+	// Count is how many attendances matched.
+	Count int64 `json:"n"`
+	// From and Until are when the days asked for begin and end, in Unix microseconds; the instance may have moved since.
+	From  *int64 `json:"f,omitempty"`
+	Until *int64 `json:"u,omitempty"`
+	// Contacts are the persons who matched, unless they were more than maxPinned.
+	Contacts []string `json:"p,omitempty"`
+}
+
+func (w walk) encode() []byte {
+	text, err := json.Marshal(w)
+	if err != nil {
+		panic(err) // numbers and texts always have a JSON form
+	}
+	return text
+}
+
+func decodeWalk(payload []byte) (*walk, error) {
+	w := new(walk)
+	if err := json.Unmarshal(payload, w); err != nil {
+		return nil, pagetoken.ErrInvalid
+	}
+	return w, nil
+}
+
+// tokenViolation says in the contract's words what is wrong with a page token.
+func tokenViolation(err error) rpcerr.Violation {
+	reason := "is not a token of this query"
+	if errors.Is(err, pagetoken.ErrExpired) {
+		reason = "has expired"
+	}
+	return rpcerr.Violation{Field: "pagination", Reason: reason}
+}
+
+func optionalMicros(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	micros := t.UnixMicro()
+	return &micros
+}
+
+func optionalTime(micros *int64) time.Time {
+	if micros == nil {
+		return time.Time{}
+	}
+	return time.UnixMicro(*micros).UTC()
+}

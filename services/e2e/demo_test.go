@@ -1,0 +1,90 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/prosa-chat/prosa/services/e2e/internal/harness"
+)
+
+// TestDemo starts the demonstration as the README says, and pastes every line
+// that it prints; a second start finds the first one's data.
+func TestDemo(t *testing.T) {
+	folder := t.TempDir()
+	first := runDemo(t, folder)
+	second := runDemo(t, folder)
+	require.Equal(t, channelOf(t, first), channelOf(t, second), "the second start uses the first one's channel")
+}
+
+// runDemo gives what the demonstration printed until it was up.
+func runDemo(t *testing.T, folder string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*stepWithin)
+	defer cancel()
+	args := []string{"demo", "--data-dir=" + folder}
+	for _, name := range []string{"http-addr", "grpc-addr", "metrics-addr"} {
+		addr, err := harness.FreeAddr()
+		require.NoError(t, err)
+		args = append(args, "--"+name+"="+addr)
+	}
+	command := exec.CommandContext(ctx, binary, args...)
+	output, err := command.StdoutPipe()
+	require.NoError(t, err)
+	var log strings.Builder
+	command.Stderr = &log
+	require.NoError(t, command.Start())
+
+	lines := bufio.NewReader(output)
+	var shown strings.Builder
+	for !strings.Contains(shown.String(), "Stop with Ctrl-C") {
+		line, err := lines.ReadString('\n')
+		shown.WriteString(line)
+		require.NoError(t, err, "%s\n%s", shown.String(), log.String())
+	}
+	require.Contains(t, shown.String(), `"text":"Como posso ajudar?"`, "the answer arrived")
+	require.NotContains(t, shown.String(), "signature", "the signature was right")
+
+	pasted := 0
+	for line := range strings.Lines(shown.String()) {
+		line = strings.TrimSpace(line)
+		if !strings.HasPrefix(line, "curl ") {
+			continue
+		}
+		answer, err := exec.CommandContext(ctx, "sh", "-c", line).Output()
+		require.NoError(t, err, line)
+		_, body, found := strings.Cut(string(answer), "\r\n\r\n") // curl -i shows the headers
+		if found {
+			require.Contains(t, string(answer), "200 OK", line)
+		} else {
+			body = string(answer)
+		}
+		var value map[string]any
+		require.NoError(t, json.Unmarshal([]byte(body), &value), "%s\n%s", line, answer)
+		require.NotContains(t, value, "invalidParams", line)
+		pasted++
+	}
+	require.Equal(t, 5, pasted)
+
+	require.NoError(t, command.Process.Signal(syscall.SIGTERM))
+	_, err = io.Copy(io.Discard, lines)
+	require.NoError(t, err)
+	require.NoError(t, command.Wait(), log.String())
+	require.Empty(t, log.String(), "nothing went wrong")
+	return shown.String()
+}
+
+// channelOf is the channel that the printed lines name.
+func channelOf(t *testing.T, shown string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(shown, `"channelId":"`)
+	require.True(t, found)
+	return rest[:24]
+}

@@ -1,0 +1,243 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/prosa-chat/prosa/services/e2e/internal/harness"
+)
+
+// The load of a kill run.
+const (
+	killPersons  = 50
+	killMessages = 100 // a person: 5,000 in all
+	killWithin   = 4 * time.Minute
+)
+
+// queryPause keeps repeated queries below their limit of 10 a second.
+const queryPause = 150 * time.Millisecond
+
+// kills is how many processes die in a run.
+const kills = 5
+
+// TestKilledUnderLoad kills random processes with -9 while 5,000 messages are
+// sent, and compares what was acknowledged, what is stored and what arrived:
+//
+//   - I1, I2: every acknowledged message is answered by exactly one delivery,
+//     and the person's attendance counts each once;
+//   - I4: what arrives twice has the same webhook-id and body, and was under
+//     way when a process died;
+//   - I5: first arrivals of a person are in the order of acceptance, without a
+//     gap;
+//   - I12: a call without an answer, repeated with its key, is one message.
+//
+// PROSA_TEST_SEED repeats a run.
+func TestKilledUnderLoad(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
+	eachDeployment(t, func(t *testing.T, cluster *harness.Cluster) {
+		ctx, cancel := context.WithTimeout(t.Context(), killWithin)
+		defer cancel()
+		random := newRandom(t)
+		receiver, err := harness.NewReceiver(nil)
+		require.NoError(t, err)
+		defer receiver.Close()
+		client := harness.NewClient(cluster.HTTP)
+		defer client.Close()
+		setup, err := client.Create(ctx, "kill-"+strconv.FormatUint(random.Uint64()%1e6, 10), harness.Echo, receiver.URL, false)
+		require.NoError(t, err)
+
+		ledger := newLedger()
+		var senders sync.WaitGroup
+		for person := range killPersons {
+			senders.Go(func() { sendAll(ctx, client, setup.ChannelID, person, ledger) })
+		}
+		for range kills {
+			// Kills fall between a fifth and four fifths of the load.
+			target := int(float64(killPersons*killMessages) * (0.2 + 0.6*random.Float64()) / kills)
+			ledger.waitMore(ctx, target)
+			require.NoError(t, cluster.KillAndRestart(random.IntN(cluster.Size())))
+			require.NoError(t, cluster.WaitReady(ctx))
+		}
+		senders.Wait()
+		require.NoError(t, ctx.Err(), "the load did not end in time")
+
+		accepted := ledger.accepted()
+		total := 0
+		for _, texts := range accepted {
+			require.Len(t, texts, killMessages)
+			total += len(texts)
+		}
+		require.NoError(t, receiver.WaitCount(ctx, total), "acknowledged messages without an answer")
+		checkArrivals(t, receiver, accepted)
+		for person := range accepted {
+			checkHistory(ctx, t, client, setup, person)
+			break // one stands for all: the deliveries were compared above
+		}
+		t.Logf("%d messages, %d kills, %d arrived more than once", total, kills, len(receiver.All())-total)
+	})
+}
+
+// newRandom makes the randomness of a run and shows its seed.
+func newRandom(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("PROSA_TEST_SEED"); text != "" {
+		var err error
+		seed, err = strconv.ParseUint(text, 10, 64)
+		require.NoError(t, err)
+	}
+	t.Logf("PROSA_TEST_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// sendAll sends a person's messages one after the other, each until it is
+// acknowledged; the key makes repetitions harmless.
+func sendAll(ctx context.Context, client *harness.Client, channelID string, person int, ledger *ledger) {
+	name := fmt.Sprintf("person-%d", person)
+	for i := range killMessages {
+		text := fmt.Sprintf("%s message %d", name, i)
+		for {
+			status, _, err := client.Send(ctx, channelID, name, text, text)
+			if err == nil && status == http.StatusOK {
+				break
+			}
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
+				return
+			}
+		}
+		ledger.add(name, text)
+	}
+}
+
+// ledger keeps what was acknowledged.
+type ledger struct {
+	mu      sync.Mutex
+	texts   map[string][]string
+	count   int
+	changed chan struct{}
+}
+
+func newLedger() *ledger {
+	return &ledger{texts: map[string][]string{}, changed: make(chan struct{})}
+}
+
+func (l *ledger) add(person, text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.texts[person] = append(l.texts[person], text)
+	l.count++
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+func (l *ledger) accepted() map[string][]string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.texts
+}
+
+// waitMore waits until so many more messages are acknowledged.
+func (l *ledger) waitMore(ctx context.Context, more int) {
+	l.mu.Lock()
+	target := l.count + more
+	l.mu.Unlock()
+	for {
+		l.mu.Lock()
+		reached, changed := l.count >= target, l.changed
+		l.mu.Unlock()
+		if reached {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// checkArrivals compares the deliveries with what was acknowledged.
+func checkArrivals(t *testing.T, receiver *harness.Receiver, accepted map[string][]string) {
+	t.Helper()
+	bodies := map[string]string{}
+	repeated := 0
+	for _, delivery := range receiver.All() {
+		if body, ok := bodies[delivery.ID]; ok {
+			require.Equal(t, body, string(delivery.Body), "a repetition has the first body")
+			repeated++
+		}
+		bodies[delivery.ID] = string(delivery.Body)
+	}
+	// A killed process had at most one delivery a conversation under way.
+	require.LessOrEqual(t, repeated, kills*len(accepted))
+
+	sequences := map[string]int64{}
+	arrived := map[string][]string{}
+	owner := map[string]string{}
+	for _, delivery := range receiver.First() {
+		sequences[delivery.InteractionID]++
+		require.Equal(t, sequences[delivery.InteractionID], delivery.Sequence, "no gap and no inversion in a conversation")
+		var content struct{ Messages []struct{ Text string } }
+		require.NoError(t, json.Unmarshal(delivery.Body, &content))
+		var person string
+		var number int
+		_, err := fmt.Sscanf(content.Messages[0].Text, "eco: %s message %d", &person, &number)
+		require.NoError(t, err)
+		if previous, ok := owner[delivery.InteractionID]; ok {
+			require.Equal(t, previous, person, "one conversation is one person's")
+		}
+		owner[delivery.InteractionID] = person
+		arrived[person] = append(arrived[person], fmt.Sprintf("%s message %d", person, number))
+	}
+	require.Equal(t, accepted, arrived, "every acknowledged message is answered once, in order")
+}
+
+// checkHistory compares what contacts remembers of a person.
+func checkHistory(ctx context.Context, t *testing.T, client *harness.Client, setup harness.Setup, person string) {
+	t.Helper()
+	query := map[string]any{"filters": map[string]any{"identifier": person}, "flags": map[string]any{"history": true}}
+	for {
+		var answer struct {
+			ResultCount string
+			Contacts    []struct {
+				Interactions int
+				History      []struct {
+					Sender  string
+					Message []struct{ Text string }
+				}
+			}
+		}
+		err := client.Call(ctx, http.MethodPost, "/contacts/"+setup.Instance, query, &answer)
+		require.NoError(t, err)
+		require.Equal(t, "1", answer.ResultCount, "one attendance")
+		if answer.Contacts[0].Interactions < killMessages {
+			require.NoError(t, ctx.Err(), "the history is not complete")
+			time.Sleep(queryPause)
+			continue
+		}
+		require.Equal(t, killMessages, answer.Contacts[0].Interactions)
+		require.Len(t, answer.Contacts[0].History, 2*killMessages)
+		for i, item := range answer.Contacts[0].History {
+			want := fmt.Sprintf("%s message %d", person, i/2)
+			if i%2 == 1 {
+				want = "eco: " + want
+			}
+			require.Equal(t, want, item.Message[0].Text)
+		}
+		return
+	}
+}

@@ -1,0 +1,78 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// buffers hold bodies while they are decoded; nothing of a body outlives that.
+var buffers = sync.Pool{New: func() any { return new(make([]byte, 0, 4<<10)) }}
+
+// readBody reads the body of a request into buffer. The body must be JSON and no longer than MaxBody, by its length or, when it
+// comes in chunks, by what arrives.
+func readBody(w http.ResponseWriter, r *http.Request, buffer *[]byte) ([]byte, *refusal) {
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+		return nil, nil
+	}
+	if !isJSON(r.Header) {
+		return nil, refuse(http.StatusUnsupportedMediaType)
+	}
+	if r.ContentLength > MaxBody {
+		return nil, refuse(http.StatusRequestEntityTooLarge)
+	}
+	// MaxBytesReader also tells the server to close the connection instead of reading the rest.
+	source := http.MaxBytesReader(w, r.Body, MaxBody)
+	body := slices.Grow((*buffer)[:0], int(max(0, r.ContentLength))+1) // one more, to meet the end without growing
+	for {
+		if len(body) == cap(body) {
+			body = append(body, 0)[:len(body)]
+		}
+		n, err := source.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		*buffer = body
+		if errors.Is(err, io.EOF) {
+			return body, nil
+		}
+		if err != nil {
+			return nil, unreadable(err)
+		}
+	}
+}
+
+func unreadable(err error) *refusal {
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return refuse(http.StatusRequestEntityTooLarge)
+	}
+	var network net.Error
+	if errors.As(err, &network) && network.Timeout() {
+		return refuse(http.StatusRequestTimeout)
+	}
+	return &refusal{status: http.StatusBadRequest, reason: reasonRequestInvalid, malformed: "did not arrive whole", cause: err}
+}
+
+// isJSON reports whether the body is said to be JSON in UTF-8, and not compressed.
+func isJSON(header http.Header) bool {
+	if coding := header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return false
+	}
+	values := header["Content-Type"]
+	if len(values) != 1 {
+		return false
+	}
+	if values[0] == jsonType {
+		return true
+	}
+	mediaType, params, err := mime.ParseMediaType(values[0])
+	if err != nil || mediaType != jsonType {
+		return false
+	}
+	charset, given := params["charset"]
+	return !given || strings.EqualFold(charset, "utf-8")
+}

@@ -1,0 +1,128 @@
+// Package gateway is the HTTP side of Prosa: it makes the REST surfaces of the contracts' google.api.http options, and answers
+// every failure on them, wherever it arises, in the one form of its surface.
+//
+// grpc-gateway finds the route, fills in what the path carries and forwards the metadata. Bodies and query parameters are read
+// here (see conn), because a surface that names every bad field at once needs more than the first error of a decoder.
+//
+// The gateway owns nothing and decides nothing about identity: credentials are passed on, and the services judge them.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+
+	"github.com/prosa-chat/prosa/services/internal/clock"
+	"github.com/prosa-chat/prosa/services/internal/id"
+)
+
+const (
+	// MaxBody is the largest body that is read, in bytes.
+	MaxBody = 256 << 10
+	// MaxURL is the longest request target, in bytes.
+	MaxURL = 2 << 10
+	// MaxHeader is how much all header fields may take together, in bytes: names, values and four bytes a line.
+	MaxHeader = 16 << 10
+	// DefaultTimeout is how long a call may take when Config does not say.
+	DefaultTimeout = 30 * time.Second
+)
+
+// Config is what an operator may choose. The zero value is the default.
+type Config struct {
+	// Timeout is how long a call may take, and the most that a Grpc-Timeout header may ask for. Zero is DefaultTimeout.
+	Timeout time.Duration
+}
+
+// Deps are what the gateway is built from. All are required but the three that say so.
+type Deps struct {
+	// Connections to the services, in-process or over the network. A network connection should take answers of the size of the
+	// largest page (grpc.MaxCallRecvMsgSize).
+	Accounts, Channel, Agent, Contacts grpc.ClientConnInterface
+	Clock                              clock.Clock
+	// IDs makes the request ids of calls that bring none.
+	IDs    *id.Source
+	Logger *slog.Logger
+	// Ready says what is missing before calls can be served; nil when nothing is.
+	Ready func(context.Context) []Problem
+	// OpenAPI is the document that /openapi.json serves, as JSON.
+	OpenAPI []byte
+	// Metrics is where the gateway registers its metrics. Optional.
+	Metrics prometheus.Registerer
+	// Tracing makes the spans. Optional: without it an incoming trace context is passed on as it is.
+	Tracing trace.TracerProvider
+}
+
+// Gateway serves the REST surfaces. It is safe for concurrent use.
+type Gateway struct {
+	mux      *runtime.ServeMux
+	bindings *bindings
+	timeout  time.Duration
+	clock    clock.Clock
+	ids      *id.Source
+	logger   *slog.Logger
+	metrics  *metrics
+	tracer   trace.Tracer // nil without tracing
+	pages    map[string]http.Handler
+	ready    func(context.Context) []Problem
+
+	draining atomic.Bool
+	refusing atomic.Bool
+}
+
+// New builds a gateway. It fails when a dependency is missing, or when a contract says something about HTTP that the gateway
+// cannot do.
+func New(cfg Config, deps Deps) (*Gateway, error) {
+	switch {
+	case deps.Accounts == nil || deps.Channel == nil || deps.Agent == nil || deps.Contacts == nil:
+		return nil, errors.New("build gateway: a connection is missing")
+	case deps.Clock == nil || deps.IDs == nil || deps.Logger == nil || deps.Ready == nil || len(deps.OpenAPI) == 0:
+		return nil, errors.New("build gateway: a dependency is missing")
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	bound, err := newBindings(services())
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{
+		bindings: bound,
+		timeout:  cfg.Timeout,
+		clock:    deps.Clock,
+		ids:      deps.IDs,
+		logger:   deps.Logger,
+		ready:    deps.Ready,
+	}
+	if g.metrics, err = newMetrics(deps.Metrics); err != nil {
+		return nil, err
+	}
+	if deps.Tracing != nil {
+		g.tracer = deps.Tracing.Tracer("github.com/prosa-chat/prosa/services/gateway")
+	}
+	g.pages = g.newPages(deps.OpenAPI)
+	if g.mux, err = g.newMux(deps); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// Handler is the gateway as an http.Handler; NewServer serves it.
+func (g *Gateway) Handler() http.Handler { return http.HandlerFunc(g.serve) }
+
+// Drain makes /readyz answer that the process is going away, so that balancers stop sending. Calls are still served.
+func (g *Gateway) Drain() { g.draining.Store(true) }
+
+// Refuse answers every new call with 503, /livez and /readyz excepted. Calls in flight go on; http.Server.Shutdown waits for
+// them.
+func (g *Gateway) Refuse() {
+	g.Drain()
+	g.refusing.Store(true)
+}

@@ -1,0 +1,60 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	channelv1 "github.com/prosa-chat/prosa/gen/go/prosa/channel/v1"
+	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
+	"github.com/prosa-chat/prosa/services/gateway/internal/jsonout"
+)
+
+// headerMessageID carries the id of an accepted message.
+const headerMessageID = "Prosa-Message-Id"
+
+// management writes the answers of /v1. What is only in the answer to create, or never, is absent elsewhere, not empty.
+var management = jsonout.Writer{OmitEmpty: map[protoreflect.FullName]bool{
+	"prosa.accounts.v1.ApiKey.key":            true,
+	"prosa.channel.v1.Channel.inbound_token":  true,
+	"prosa.channel.v1.Channel.signing_secret": true,
+}}
+
+func marshalManagement(v any) ([]byte, error) {
+	message, ok := v.(proto.Message)
+	if !ok {
+		return nil, fmt.Errorf("write answer: %T is no message", v)
+	}
+	return management.Append(nil, message.ProtoReflect())
+}
+
+// forwardResponse sets the header fields and the status of an answer that is no failure.
+func forwardResponse(_ context.Context, w http.ResponseWriter, message proto.Message) error {
+	switch answer := message.(type) {
+	case *channelv1.ReceiveMessageResponse:
+		w.Header()[headerMessageID] = []string{answer.GetMessageId()}
+	case *contactsv1.QueryContactsResponse:
+		if len(answer.GetContacts()) == 0 {
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}
+	return nil
+}
+
+// accepted is the documented answer of the API Channel.
+var accepted = written(`{"status":"ok"}`)
+
+// rewriteResponse puts the answers of the documented surfaces into their form. All others go on to the marshaler.
+func rewriteResponse(ctx context.Context, message proto.Message) (any, error) {
+	switch answer := message.(type) {
+	case *channelv1.ReceiveMessageResponse:
+		return accepted, nil
+	case *contactsv1.QueryContactsResponse:
+		request, _ := callFrom(ctx).message.(*contactsv1.QueryContactsRequest)
+		return written(appendContacts(nil, request, answer)), nil
+	}
+	return message, nil
+}

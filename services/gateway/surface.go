@@ -1,0 +1,48 @@
+package gateway
+
+import "strings"
+
+// surface is a family of paths that answers every failure in one form.
+type surface uint8
+
+const (
+	surfaceOther        surface = iota // what no other surface has; problem+json
+	surfaceOperations                  // health, document and its page; problem+json
+	surfaceManagement                  // /v1; problem+json
+	surfaceConversation                // /conversation; problem+json
+	surfaceAPIChannel                  // /webhooks
+	surfaceContacts                    // /contacts
+	surfaceEvents                      // /events
+	surfaceBotAPI                      // /{slug}/api/{id}
+	surfaces                           // how many there are
+)
+
+// String is the surface's name in metrics, logs and spans.
+func (s surface) String() string {
+	return [surfaces]string{"other", "operations", "management", "conversation", "api_channel", "contacts", "events", "bot_api"}[s]
+}
+
+// surfaceOf finds the surface of a path, which is still escaped: an encoded slash does not end a segment.
+func surfaceOf(path string) surface {
+	first, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	switch first {
+	case "webhooks":
+		return surfaceAPIChannel
+	case "contacts":
+		return surfaceContacts
+	case "events":
+		return surfaceEvents
+	case "v1":
+		return surfaceManagement
+	case "conversation":
+		return surfaceConversation
+	case "livez", "readyz", "openapi.json", "docs":
+		return surfaceOperations
+	case "", "console":
+		return surfaceOther
+	}
+	if integration, ok := strings.CutPrefix(rest, "api/"); ok && integration != "" && !strings.Contains(integration, "/") {
+		return surfaceBotAPI
+	}
+	return surfaceOther
+}

@@ -1,0 +1,127 @@
+package config_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/prosa-chat/prosa/services/internal/config"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// parse reads settings as the command line does, with a configuration file.
+func parse(t *testing.T, file string, args ...string) config.Settings {
+	t.Helper()
+	var settings config.Settings
+	options := []kong.Option{kong.DefaultEnvars(config.EnvPrefix)}
+	if file != "" {
+		resolver, err := config.YAML(strings.NewReader(file))
+		require.NoError(t, err)
+		options = append(options, kong.Resolvers(resolver))
+	}
+	parser, err := kong.New(&settings, options...)
+	require.NoError(t, err)
+	_, err = parser.Parse(args)
+	require.NoError(t, err)
+	return settings
+}
+
+func TestDefaultsArePinned(t *testing.T) {
+	settings := parse(t, "")
+	var shown strings.Builder
+	require.NoError(t, settings.Print(&shown))
+	require.Equal(t, `data-dir: "./data"
+database-url: ""
+http-addr: "127.0.0.1:8080"
+grpc-addr: "127.0.0.1:9090"
+metrics-addr: "127.0.0.1:9464"
+pprof: false
+accounts-target: ""
+channel-target: ""
+contacts-target: ""
+agent-target: ""
+tls-cert: ""
+tls-key: ""
+tls-ca: ""
+insecure-internal: false
+root-key: ""
+secret-key: ""
+egress-allow: ""
+egress-http: false
+retry-schedule: "5s,30s,2m0s,10m0s,30m0s,1h0m0s,3h0m0s,6h0m0s,12h0m0s,24h0m0s"
+turns: true
+drain-delay: "0s"
+otlp-endpoint: ""
+log-level: "info"
+log-format: "auto"
+`, shown.String())
+}
+
+func TestFlagWinsOverEnvironmentWinsOverFile(t *testing.T) {
+	const file = "http-addr: file:1\ngrpc-addr: file:2\nmetrics-addr: file:3\negress-allow: [10.0.0.0/8, 127.0.0.1]\nretry-schedule: 1s,2s\negress-http: true\n"
+	t.Setenv("PROSA_HTTP_ADDR", "env:1")
+	t.Setenv("PROSA_GRPC_ADDR", "env:2")
+	settings := parse(t, file, "--http-addr=flag:1")
+	require.Equal(t, "flag:1", settings.HTTPAddr)
+	require.Equal(t, "env:2", settings.GRPCAddr)
+	require.Equal(t, "file:3", settings.MetricsAddr)
+	require.Equal(t, []string{"10.0.0.0/8", "127.0.0.1"}, settings.EgressAllow)
+	require.Equal(t, "1s,2s", settings.RetrySchedule.String())
+	require.True(t, settings.EgressHTTP)
+}
+
+func TestWhatIsPrintedCanBeReadAgain(t *testing.T) {
+	settings := parse(t, "", "--egress-allow=10.0.0.0/8,::1", "--no-turns", "--log-level=debug")
+	var shown strings.Builder
+	require.NoError(t, settings.Print(&shown))
+	require.Equal(t, settings, parse(t, shown.String()))
+}
+
+func TestUnknownSettingsInAFileAreRefusedByName(t *testing.T) {
+	_, err := config.YAML(strings.NewReader("http-adr: x\nlog-level: info\nzzz: 1\n"))
+	require.EqualError(t, err, "read configuration: unknown settings: http-adr, zzz")
+}
+
+func TestSecretsAreMasked(t *testing.T) {
+	secret := strings.Repeat("s3cret", 8)
+	settings := parse(t, "", "--root-key="+secret, "--secret-key="+secret, "--database-url=postgres://u:"+secret+"@h/db")
+	var shown strings.Builder
+	require.NoError(t, settings.Print(&shown))
+	require.NotContains(t, shown.String(), secret)
+	require.Contains(t, shown.String(), `root-key: "********"`)
+}
+
+func TestValidate(t *testing.T) {
+	long := strings.Repeat("k", 32)
+	valid := config.Settings{RootKey: long, DrainDelay: 20 * time.Second, SecretKey: long, DatabaseURL: "postgres://localhost/prosa", EgressAllow: []string{"10.1.2.3/8", "::1"}}
+	require.NoError(t, valid.Validate())
+
+	tests := []struct {
+		name     string
+		settings config.Settings
+		wants    []string
+	}{
+		{"root key one short", config.Settings{RootKey: long[1:]}, []string{"root-key"}},
+		{"secret key one short", config.Settings{SecretKey: long[1:]}, []string{"secret-key"}},
+		{"not PostgreSQL", config.Settings{DatabaseURL: "mysql://h", SecretKey: long}, []string{"database-url"}},
+		{"PostgreSQL without a secret key", config.Settings{DatabaseURL: "postgres://h"}, []string{"secret-key"}},
+		{"bad range", config.Settings{EgressAllow: []string{"10.0.0.0/33"}}, []string{"egress-allow"}},
+		{"drain delay over the limit", config.Settings{DrainDelay: 20*time.Second + 1}, []string{"drain-delay"}},
+		{"half of TLS", config.Settings{TLSCert: "c"}, []string{"tls-cert"}},
+		{"TLS and insecure", config.Settings{TLSCert: "c", TLSKey: "k", TLSCA: "a", InsecureInternal: true}, []string{"insecure-internal"}},
+		{"all at once", config.Settings{RootKey: "x", SecretKey: "y", TLSCA: "a"}, []string{"root-key", "secret-key", "tls-cert"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			err := test.settings.Validate()
+			for _, want := range test.wants {
+				require.ErrorContains(t, err, want)
+			}
+		})
+	}
+}

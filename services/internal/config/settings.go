@@ -1,0 +1,141 @@
+// Package config is every setting of a running Prosa, with its name, default
+// and meaning, and the ways in which it can be given: a flag, an environment
+// variable, a file.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/prosa-chat/prosa/services/internal/webhook"
+)
+
+// Settings are what a process of Prosa can be told. The struct tags are the
+// only place where names, defaults and meanings stand: the command line, the
+// environment (PROSA_ and the flag's name), the configuration file and the
+// output of `prosa config` are all made from them. A field tagged `secret` is
+// masked wherever settings are shown.
+type Settings struct {
+	DataDir     string `default:"./data" help:"Folder of the embedded stores and of the keys made at first start."`
+	DatabaseURL string `name:"database-url" secret:"" help:"PostgreSQL for all stores, one schema a service (postgres://…). Default: embedded SQLite."`
+
+	HTTPAddr    string `name:"http-addr" default:"127.0.0.1:8080" help:"Address of the REST gateway."`
+	GRPCAddr    string `name:"grpc-addr" default:"127.0.0.1:9090" help:"Address of the gRPC services of this process."`
+	MetricsAddr string `default:"127.0.0.1:9464" help:"Address of /metrics, /livez and /readyz."`
+	Pprof       bool   `help:"Serve profiles under /debug/pprof on the metrics address."`
+
+	AccountsTarget string `help:"gRPC target of the accounts role when it runs elsewhere (dns:///…)."`
+	ChannelTarget  string `help:"gRPC target of the channel role when it runs elsewhere."`
+	ContactsTarget string `help:"gRPC target of the contacts role when it runs elsewhere."`
+	AgentTarget    string `help:"gRPC target of the agent role when it runs elsewhere."`
+
+	TLSCert          string `name:"tls-cert" help:"Certificate file for mutual TLS between roles."`
+	TLSKey           string `name:"tls-key" help:"Key file for mutual TLS between roles."`
+	TLSCA            string `name:"tls-ca" help:"File of the authorities whose certificates other roles must show."`
+	InsecureInternal bool   `help:"Let roles in several processes talk without TLS and trust whoever reaches the gRPC address."`
+
+	RootKey   string `secret:"" help:"Key that may do everything, 32 or more characters. Default: made at first start, printed once, kept in root.key."`
+	SecretKey string `secret:"" help:"Key that encrypts stored secrets, 32 or more characters. Default: made at first start, kept in secret.key; required with PostgreSQL."`
+
+	EgressAllow   []string         `help:"CIDR ranges that webhooks may reach although private, separated by commas."`
+	EgressHTTP    bool             `name:"egress-http" help:"Allow plain http targets."`
+	RetrySchedule webhook.Schedule `default:"5s,30s,2m,10m,30m,1h,3h,6h,12h,24h" help:"Waits between the attempts of a delivery, separated by commas; each is varied by 20 %."`
+	Turns         bool             `default:"true" negatable:"" help:"Answer accepted messages. Switched off, messages are accepted and wait."`
+
+	DrainDelay time.Duration `default:"0s" help:"How long a stopping process says that it is not ready, and still serves, so that balancers can turn away; at most 20s."`
+
+	OTLPEndpoint string `name:"otlp-endpoint" help:"OTLP gRPC endpoint (host:port) for traces. Default: none are made."`
+	LogLevel     string `default:"info" enum:"debug,info,warn,error" help:"What is logged: debug, info, warn or error."`
+	LogFormat    string `default:"auto" enum:"auto,text,json" help:"Form of the log: text, json, or auto (text on a terminal, else json)."`
+}
+
+// minKeyLength is the shortest root or secret key that is taken, in
+// characters.
+const minKeyLength = 32
+
+// maxDrainDelay leaves a stop the time to finish what is in flight.
+const maxDrainDelay = 20 * time.Second
+
+// Validate says everything that is wrong with the settings, all at once.
+func (s *Settings) Validate() error {
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf(format, args...))
+	}
+
+	if s.RootKey != "" && len(s.RootKey) < minKeyLength {
+		fault("root-key: must have %d or more characters", minKeyLength)
+	}
+	if s.SecretKey != "" && len(s.SecretKey) < minKeyLength {
+		fault("secret-key: must have %d or more characters", minKeyLength)
+	}
+	if s.DatabaseURL != "" {
+		// The cause is left out because it would repeat the URL's password.
+		u, err := url.Parse(s.DatabaseURL)
+		if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
+			fault("database-url: must be postgres://…")
+		}
+		if s.SecretKey == "" {
+			fault("secret-key: is required with database-url, and must be the same in every process")
+		}
+	}
+	if _, err := s.EgressPrefixes(); err != nil {
+		faults = append(faults, err)
+	}
+	if s.DrainDelay < 0 || s.DrainDelay > maxDrainDelay {
+		fault("drain-delay: must be from 0s to %s", maxDrainDelay)
+	}
+	given := 0
+	for _, file := range []string{s.TLSCert, s.TLSKey, s.TLSCA} {
+		if file != "" {
+			given++
+		}
+	}
+	if given != 0 && given != 3 {
+		fault("tls-cert, tls-key, tls-ca: give all three or none")
+	}
+	if given == 3 && s.InsecureInternal {
+		fault("insecure-internal: cannot be given with tls-cert")
+	}
+	return errors.Join(faults...)
+}
+
+// EgressPrefixes are the ranges of EgressAllow. A bare address is a range of
+// one.
+func (s *Settings) EgressPrefixes() ([]netip.Prefix, error) {
+	prefixes := make([]netip.Prefix, 0, len(s.EgressAllow))
+	for _, text := range s.EgressAllow {
+		text = strings.TrimSpace(text)
+		if addr, err := netip.ParseAddr(text); err == nil {
+			prefixes = append(prefixes, netip.PrefixFrom(addr, addr.BitLen()))
+			continue
+		}
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("egress-allow: %q is not a CIDR range", text)
+		}
+		prefixes = append(prefixes, prefix.Masked())
+	}
+	return prefixes, nil
+}
+
+// Target is the gRPC target of a role that runs elsewhere, empty when it was
+// not given.
+func (s *Settings) Target(role string) string {
+	switch role {
+	case "accounts":
+		return s.AccountsTarget
+	case "channel":
+		return s.ChannelTarget
+	case "contacts":
+		return s.ContactsTarget
+	case "agent":
+		return s.AgentTarget
+	default:
+		return ""
+	}
+}

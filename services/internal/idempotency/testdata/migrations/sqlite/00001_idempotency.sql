@@ -1,0 +1,14 @@
+-- +goose Up
+CREATE TABLE idempotency (
+    instance    TEXT   NOT NULL,
+    scope       TEXT   NOT NULL,
+    key         TEXT   NOT NULL,
+    fingerprint BLOB   NOT NULL,
+    response    BLOB,
+    expire_time BIGINT NOT NULL,
+    PRIMARY KEY (instance, scope, key)
+) WITHOUT ROWID;
+CREATE INDEX idempotency_expire_time ON idempotency (expire_time);
+CREATE TABLE effects (
+    id BIGINT NOT NULL PRIMARY KEY
+);

@@ -1,0 +1,16 @@
+package sqldb
+
+import "errors"
+
+// FailNow makes the store believe that its disk failed.
+func FailNow(db *DB) { db.engine.(*embedded).writer.fail(errors.New("disk on fire")) }
+
+// WalPages is how many pages the writer knows to be in the log.
+func WalPages(db *DB) int { return db.engine.(*embedded).writer.wal.pages }
+
+const (
+	MaxGroup        = maxGroup
+	MaxStatements   = maxStatements
+	MaxAttempts     = maxAttempts
+	CheckpointPages = checkpointPages
+)

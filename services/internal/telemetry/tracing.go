@@ -1,0 +1,71 @@
+package telemetry
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+)
+
+// Tracing is where spans go.
+type Tracing struct {
+	// Provider makes tracers. It is never nil.
+	Provider trace.TracerProvider
+	// Enabled says that spans are kept and sent somewhere; when false, making them is wasted work.
+	Enabled bool
+
+	shutdown func(context.Context) error
+}
+
+// Shutdown sends what is still in memory and stops. It must be called once; it does nothing when tracing is not enabled.
+func (t *Tracing) Shutdown(ctx context.Context) error { return t.shutdown(ctx) }
+
+// Propagator is how a trace travels between processes: W3C Trace Context.
+func Propagator() propagation.TextMapPropagator { return propagation.TraceContext{} }
+
+// NewTracerProvider returns tracing that sends spans by OTLP over gRPC to the endpoint, in the background and without ever
+// holding up a call; or tracing that is not enabled when the endpoint is empty. The endpoint is host:port (plain text) or a URL:
+// http:// for plain text, https:// for TLS. service becomes service.name. Nothing is dialled before the first spans are sent, so
+// a collector that is down does not keep the process from starting.
+func NewTracerProvider(ctx context.Context, otlpEndpoint, service string) (*Tracing, error) {
+	if otlpEndpoint == "" {
+		return &Tracing{Provider: noop.NewTracerProvider(), shutdown: func(context.Context) error { return nil }}, nil
+	}
+	options, err := exporterOptions(otlpEndpoint)
+	if err != nil {
+		return nil, err
+	}
+	exporter, err := otlptracegrpc.New(ctx, options...)
+	if err != nil {
+		return nil, fmt.Errorf("start OTLP exporter: %w", err)
+	}
+	described, err := resource.Merge(resource.Default(), resource.NewSchemaless(attribute.String("service.name", service)))
+	if err != nil {
+		return nil, fmt.Errorf("describe process for traces: %w", err)
+	}
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(described))
+	return &Tracing{Provider: provider, Enabled: true, shutdown: provider.Shutdown}, nil
+}
+
+func exporterOptions(endpoint string) ([]otlptracegrpc.Option, error) {
+	if !strings.Contains(endpoint, "://") {
+		return []otlptracegrpc.Option{otlptracegrpc.WithEndpoint(endpoint), otlptracegrpc.WithInsecure()}, nil
+	}
+	parsed, err := url.Parse(endpoint)
+	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
+		return nil, fmt.Errorf("OTLP endpoint must be host:port or an http or https URL")
+	}
+	options := []otlptracegrpc.Option{otlptracegrpc.WithEndpoint(parsed.Host)}
+	if parsed.Scheme == "http" {
+		options = append(options, otlptracegrpc.WithInsecure())
+	}
+	return options, nil
+}
