@@ -92,7 +92,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, fmt.Errorf("register metrics of agent: %w", err)
 	}
 	recorder := record.NewRecorder(record.Deps{
-		Store: db, Contacts: deps.Contacts, Clock: deps.Clock, Logger: deps.Logger, Metrics: recordMetrics, Holder: deps.IDs.New(),
+		Store: db, Contacts: deps.Contacts, Clock: deps.Clock, Logger: deps.Logger, Metrics: recordMetrics, Holder: holder(deps),
 	})
 	runner := turn.NewRunner(turn.Deps{
 		Store: db, Programs: program.NewCache(db, cfg.MaxPrograms), Attendances: deps.Contacts, Instances: deps.Instances,
@@ -106,6 +106,15 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		turns:      &turnServer{runner: runner, agents: agents},
 		workers:    []lifecycle.Worker{recorder, &sweeper{db: deps.DB, clock: deps.Clock}},
 	}, nil
+}
+
+// holder names this process among those that share the store. The embedded store has one owner at a time, which keeps its name: a
+// process that was killed leaves a lease behind that nobody else can hold, and the next start goes on with it at once.
+func holder(deps Deps) string {
+	if deps.DB.Dialect() == sqldb.SQLite {
+		return "embedded"
+	}
+	return deps.IDs.New()
 }
 
 // Register offers the service's RPCs on a server.

@@ -66,7 +66,7 @@ func New(_ Config, deps Deps) (*Service, error) {
 		store:   db,
 		records: &recordServer{store: db, ids: deps.IDs, metrics: m},
 		contacts: &contactsServer{
-			queries: &queries{store: db, maxHistoryBytes: maxHistoryBytes},
+			queries: &queries{store: db, extents: newExtentCache(db), maxHistoryBytes: maxHistoryBytes},
 			pages:   pagetoken.New(deps.Box.Derive("contacts/pagetoken"), deps.Clock),
 			places:  &places{instances: deps.Instances},
 			metrics: m,

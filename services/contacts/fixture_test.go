@@ -46,6 +46,7 @@ type fixture struct {
 	records contactsv1.RecordServiceClient
 	queries contactsv1.ContactsServiceClient
 	opened  int
+	server  any // what served the last query
 }
 
 // Get makes the fixture the service's instances.
@@ -77,9 +78,12 @@ func newFixture(t *testing.T, db *sqldb.DB) *fixture {
 	})
 	require.NoError(t, err)
 	channel := (&inprocgrpc.Channel{}).WithServerUnaryInterceptor(
-		func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 			if err := validate.Request(request); err != nil {
 				return nil, err
+			}
+			if info.FullMethod == contactsv1.ContactsService_QueryContacts_FullMethodName {
+				f.server = info.Server
 			}
 			return handler(ctx, request)
 		})

@@ -27,6 +27,7 @@ type queryStore interface {
 // queries finds attendances.
 type queries struct {
 	store           queryStore
+	extents         *extentCache
 	maxHistoryBytes int64
 }
 
@@ -63,7 +64,12 @@ func (q *queries) begin(ctx context.Context, c criteria, place *time.Location) (
 		}
 	}
 	w.Low, w.High = 1, last
-	extent, err := q.store.Measure(ctx, w.filter(c))
+	var extent store.Extent
+	if c.people == nil {
+		extent, err = q.extents.measure(ctx, w.filter(c), last-count)
+	} else {
+		extent, err = q.store.Measure(ctx, w.filter(c))
+	}
 	if err != nil {
 		return walk{}, err
 	}

@@ -1,6 +1,7 @@
 package contacts_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
+	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
 
 func TestQueryFilters(t *testing.T) {
@@ -373,7 +375,7 @@ func TestQueryLimits(t *testing.T) {
 			"empty day":           {&contactsv1.QueryContactsRequest{Filters: &contactsv1.ContactFilters{EndDate: ptr("")}}, []string{"filters.endDate"}},
 			"days turned round":   {&contactsv1.QueryContactsRequest{Filters: &contactsv1.ContactFilters{StartDate: ptr("2026-03-02"), EndDate: ptr("2026-03-01")}}, []string{"filters.endDate"}},
 			"all of it": {&contactsv1.QueryContactsRequest{
-				Filters: &contactsv1.ContactFilters{StartDate: ptr("x"), EndDate: ptr("y")}, Pagination: "z",
+				Filters: &contactsv1.ContactFilters{StartDate: ptr("2026-02-30"), EndDate: ptr("2026-04-31")}, Pagination: "z",
 			}, []string{"filters.startDate", "filters.endDate", "pagination"}},
 		} {
 			test.request.Instance = "acme"
@@ -385,6 +387,26 @@ func TestQueryLimits(t *testing.T) {
 			require.Error(t, err, name)
 			requireFailure(t, err, codes.InvalidArgument, "REQUEST_INVALID", test.fields...)
 		}
+	})
+}
+
+// What the contract's rules cannot say is known before the handler runs, so that one answer can name it with what they say.
+func TestCheckRequest(t *testing.T) {
+	eachEngine(t, func(t *testing.T, f *fixture) {
+		f.query(t, &contactsv1.QueryContactsRequest{Instance: "acme"})
+		checker, ok := f.server.(interface {
+			CheckRequest(ctx context.Context, request any) []rpcerr.Violation
+		})
+		require.True(t, ok)
+		require.Empty(t, checker.CheckRequest(t.Context(), &contactsv1.QueryContactsRequest{Instance: "acme"}))
+		require.Empty(t, checker.CheckRequest(t.Context(), &contactsv1.RecordTurnsRequest{}))
+		var fields []string
+		for _, v := range checker.CheckRequest(t.Context(), &contactsv1.QueryContactsRequest{
+			Filters: &contactsv1.ContactFilters{StartDate: ptr("2026-02-30"), EndDate: ptr("x"), Limit: ptr(int32(-1))}, Pagination: "z",
+		}) {
+			fields = append(fields, v.Field)
+		}
+		require.Equal(t, []string{"filters.startDate", "filters.endDate", "pagination"}, fields)
 	})
 }
 

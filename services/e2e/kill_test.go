@@ -71,6 +71,7 @@ func TestKilledUnderLoad(t *testing.T) {
 			require.NoError(t, cluster.WaitReady(ctx))
 		}
 		senders.Wait()
+		t.Logf("%d messages acknowledged, %d answers arrived", killPersons*killMessages, len(receiver.First()))
 		require.NoError(t, ctx.Err(), "the load did not end in time")
 
 		accepted := ledger.accepted()

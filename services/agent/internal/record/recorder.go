@@ -26,9 +26,9 @@ const (
 	minBackoff = 100 * time.Millisecond
 	maxBackoff = 30 * time.Second
 	// callTimeout bounds one call of contacts. It is well under leaseTime.
-	callTimeout = 10 * time.Second
+	callTimeout = 5 * time.Second
 	// leaseTime is how long a process that froze keeps the others from the work.
-	leaseTime = 30 * time.Second
+	leaseTime = 12 * time.Second
 	leaseName = "recorder"
 	// giveTimeout bounds giving the lease back while stopping.
 	giveTimeout = time.Second

@@ -91,10 +91,15 @@ func (e *endpoints) leave(id string, n int) (claim bool) {
 	if known.hungry {
 		return known.allowed-known.inFlight >= max(1, known.allowed/4)
 	}
-	if known.inFlight == 0 && known.failures == 0 && known.allowed == e.limit {
+	e.forget(id, known)
+	return false
+}
+
+// forget drops an endpoint of which there is nothing to know; the caller holds the lock.
+func (e *endpoints) forget(id string, known *endpoint) {
+	if known.inFlight == 0 && !known.hungry && known.failures == 0 && known.allowed == e.limit {
 		delete(e.known, id)
 	}
-	return false
 }
 
 // look begins a look at the store: what is queued from now on, it may miss.
@@ -115,6 +120,9 @@ func (e *endpoints) hungryAre(waiting []store.Endpoint) (room bool) {
 	}
 	for _, endpoint := range waiting {
 		e.of(endpoint.ID).hungry = true
+	}
+	for id, known := range e.known {
+		e.forget(id, known)
 	}
 	for _, known := range e.known {
 		room = room || (known.hungry && known.inFlight < known.allowed)

@@ -61,14 +61,17 @@ func (w *Worker) drain(ctx context.Context, l store.Lane, head *store.Delivery) 
 		}
 	}()
 	settled := l.SettledSeq
+	var pending []store.Delivery
+	if head != nil {
+		pending = []store.Delivery{*head}
+	}
 	for range handBatch {
-		if head == nil {
-			next, err := w.Store.Deliveries(ctx, l.LaneKey, settled, 1)
-			if err != nil || len(next) == 0 {
+		if len(pending) == 0 {
+			var err error
+			if pending, err = w.Store.Deliveries(ctx, l.LaneKey, settled, readAhead); err != nil || len(pending) == 0 {
 				// Rather than trying at once, again and again, let the lease end.
 				return ctx.Err() != nil
 			}
-			head = &next[0]
 		}
 		channel, err := w.Directory.Get(ctx, l.EndpointID)
 		if err != nil {
@@ -82,11 +85,11 @@ func (w *Worker) drain(ctx context.Context, l store.Lane, head *store.Delivery) 
 		if channel.State != store.Active {
 			return true
 		}
-		more, held := w.deliver(ctx, channel, head, l.Epoch)
+		more, held := w.deliver(ctx, channel, &pending[0], l.Epoch)
 		if !more {
 			return held
 		}
-		settled, head = head.Sequence, nil
+		settled, pending = pending[0].Sequence, pending[1:]
 	}
 	return true
 }

@@ -83,8 +83,12 @@ type Worker struct {
 	metrics   *metrics
 }
 
-// handBatch is how many deliveries of one lane are made before others get its place.
-const handBatch = 32
+const (
+	// handBatch is how many deliveries of one lane are made before others get
+	// its place, readAhead how many of them are read at once.
+	handBatch = 32
+	readAhead = 4
+)
 
 // New returns a worker that does nothing until Run.
 func New(config Config, deps Deps) (*Worker, error) {

@@ -64,7 +64,7 @@ func (r *deliveryRow) delivery(key LaneKey) Delivery {
 func (s *Store) Deliveries(ctx context.Context, key LaneKey, after int64, limit int) ([]Delivery, error) {
 	rows, err := s.db.Reader().QueryContext(ctx, `
 SELECT `+deliveryColumns+` FROM delivery
-WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND sequence > $4
+WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND sequence > CAST($4 AS BIGINT) + 0
 ORDER BY sequence LIMIT $5`, key.Instance, key.EndpointID, key.InteractionID, after, limit)
 	found, err := collect(rows, err, (*deliveryRow).targets)
 	if err != nil {

@@ -25,11 +25,7 @@ const laneColumns = `instance, endpoint_id, interaction_id, epoch, settled_seq`
 // Endpoint names a channel that has deliveries to make.
 type Endpoint struct{ Instance, ID string }
 
-// ReadyEndpoints lists the active channels with a lane that is due. It costs
-// a few steps per endpoint, however many lanes an endpoint has: the recursion
-// jumps from one endpoint to the next in the index of pending lanes.
-func (s *Store) ReadyEndpoints(ctx context.Context, now time.Time) ([]Endpoint, error) {
-	rows, err := s.db.Reader().QueryContext(ctx, `
+const readyEndpointsSQL = `
 WITH RECURSIVE pending (endpoint_id) AS (
     SELECT min(endpoint_id) FROM lane WHERE settled_seq < last_seq
     UNION ALL
@@ -38,7 +34,13 @@ WITH RECURSIVE pending (endpoint_id) AS (
 SELECT channel.instance, channel.id FROM pending CROSS JOIN channel
 WHERE channel.id = pending.endpoint_id AND channel.state = 'ACTIVE' AND channel.delete_time IS NULL AND EXISTS (
     SELECT 1 FROM lane
-    WHERE lane.endpoint_id = pending.endpoint_id AND lane.settled_seq < lane.last_seq AND lane.next_time <= $1)`, sqldb.Micros(now))
+    WHERE lane.endpoint_id = pending.endpoint_id AND lane.settled_seq < lane.last_seq AND lane.next_time <= CAST($1 AS BIGINT) + 0)`
+
+// ReadyEndpoints lists the active channels with a lane that is due. It costs
+// a few steps per endpoint, however many lanes an endpoint has: the recursion
+// jumps from one endpoint to the next in the index of pending lanes.
+func (s *Store) ReadyEndpoints(ctx context.Context, now time.Time) ([]Endpoint, error) {
+	rows, err := s.db.Reader().QueryContext(ctx, readyEndpointsSQL, sqldb.Micros(now))
 	endpoints, err := collect(rows, err, func(e *Endpoint) []any { return []any{&e.Instance, &e.ID} })
 	if err != nil {
 		return nil, fmt.Errorf("list ready endpoints: %w", err)

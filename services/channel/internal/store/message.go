@@ -77,7 +77,7 @@ func (s *Store) Messages(ctx context.Context, key ThreadKey, after int64, limit 
 	}
 	rows, err := s.db.Reader().QueryContext(ctx, `
 SELECT seq, id, text, postback, create_time FROM message
-WHERE instance = $1 AND channel_id = $2 AND client_identifier = $3 AND seq > $4
+WHERE instance = $1 AND channel_id = $2 AND client_identifier = $3 AND seq > CAST($4 AS BIGINT) + 0
 ORDER BY seq LIMIT $5`, key.Instance, key.ChannelID, key.ClientIdentifier, after, limit)
 	found, err := collect(rows, err, func(r *row) []any { return []any{&r.Seq, &r.ID, &r.Text, &r.Postback, &r.created} })
 	if err != nil {

@@ -8,6 +8,10 @@
 // an epoch; every result names the epoch, and an old one is ErrLeaseLost and
 // changes nothing. While a lease is held, the queue's next time is the lease's
 // end, so that a query for what is due never steps over work in progress.
+//
+// Where a statement compares an indexed column with a range's end, the end is
+// written CAST($n AS BIGINT) + 0. SQLite would look at the value of a bare
+// parameter while it plans, and plan again whenever the value has changed.
 package store
 
 import (

@@ -42,12 +42,14 @@ func (s *Store) ClaimThreads(ctx context.Context, now, until time.Time, limit in
 	return threads, nil
 }
 
+const threadsDueSQL = `
+SELECT EXISTS (SELECT 1 FROM thread WHERE done_seq < last_seq AND next_time <= CAST($1 AS BIGINT) + 0)`
+
 // ThreadsDue reports whether a thread is due: a read, so that an idle worker
 // writes nothing.
 func (s *Store) ThreadsDue(ctx context.Context, now time.Time) (bool, error) {
 	var due bool
-	err := s.db.Reader().QueryRowContext(ctx, `
-SELECT EXISTS (SELECT 1 FROM thread WHERE done_seq < last_seq AND next_time <= $1)`, sqldb.Micros(now)).Scan(&due)
+	err := s.db.Reader().QueryRowContext(ctx, threadsDueSQL, sqldb.Micros(now)).Scan(&due)
 	return due, err
 }
 

@@ -31,15 +31,18 @@ func (w *Worker) work(t store.Thread, head *store.Message) {
 	w.keeper.Hold(t.ThreadKey, t.Epoch, cancel)
 	defer w.keeper.Drop(t.ThreadKey, t.Epoch)
 
-	for handled := 0; handled < handBatch; handled++ {
-		if head == nil {
-			next, err := w.Store.Messages(ctx, t.ThreadKey, t.DoneSeq, 1)
-			if err != nil || len(next) == 0 {
+	var pending []store.Message
+	if head != nil {
+		pending = []store.Message{*head}
+	}
+	for range handBatch {
+		if len(pending) == 0 {
+			var err error
+			if pending, err = w.Store.Messages(ctx, t.ThreadKey, t.DoneSeq, readAhead); err != nil || len(pending) == 0 {
 				break
 			}
-			head = &next[0]
 		}
-		more, err := w.turn(ctx, &t, head)
+		more, err := w.turn(ctx, &t, &pending[0])
 		if err != nil {
 			w.putBack(ctx, t, err)
 			return
@@ -47,7 +50,7 @@ func (w *Worker) work(t store.Thread, head *store.Message) {
 		if !more {
 			return
 		}
-		t.DoneSeq, t.Failures, t.Strikes, head = head.Seq, 0, 0, nil
+		t.DoneSeq, t.Failures, t.Strikes, pending = pending[0].Seq, 0, 0, pending[1:]
 	}
 	w.putBack(ctx, t, nil)
 }

@@ -93,11 +93,13 @@ type Worker struct {
 	metrics *metrics
 }
 
-// claimBatch is how many threads one claim takes at most, and handBatch how many
-// messages of one thread are answered before others get its slot.
 const (
+	// claimBatch is how many threads one claim takes at most.
 	claimBatch = 64
-	handBatch  = 16
+	// handBatch is how many messages of one thread are answered before others
+	// get its slot, readAhead how many of them are read at once.
+	handBatch = 16
+	readAhead = 4
 )
 
 // New returns a worker that does nothing until Run.

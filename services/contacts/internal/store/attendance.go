@@ -46,6 +46,9 @@ type Filter struct {
 // Extent is what a filter finds: how many, and their least and greatest number.
 type Extent struct{ Count, Low, High int64 }
 
+// fewNumbers is how many numbers are looked at one by one rather than by the days that are asked for.
+const fewNumbers = 1000
+
 // Measure counts what a filter finds.
 func (s *Store) Measure(ctx context.Context, f Filter) (Extent, error) {
 	query, args := s.measureQuery(f)
@@ -58,7 +61,7 @@ func (s *Store) Measure(ctx context.Context, f Filter) (Extent, error) {
 
 func (s *Store) measureQuery(f Filter) (query string, args []any) {
 	index := f.index()
-	if index == byNumber && f.ID == nil && !(f.From.IsZero() && f.Until.IsZero()) {
+	if index == byNumber && f.ID == nil && f.High-f.Low >= fewNumbers && !(f.From.IsZero() && f.Until.IsZero()) {
 		index = byTime
 	}
 	where := s.where(f)

@@ -1,0 +1,62 @@
+package store
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/prosa-chat/prosa/services/channel/internal/store/migrations"
+	"github.com/prosa-chat/prosa/services/internal/sqldb"
+	"github.com/prosa-chat/prosa/services/internal/testkit"
+)
+
+// TestHotStatementsNeverScan looks at SQLite's plans: what runs for every
+// message, or several times a second, must not grow with what is stored.
+func TestHotStatementsNeverScan(t *testing.T) {
+	db := testkit.Open(t, testkit.Options(t, sqldb.SQLite, migrations.FS, "channel"))
+	for name, statement := range map[string]struct {
+		sql   string
+		args  int
+		wants []string
+	}{
+		"accept":          {sqliteAcceptThread, 6, []string{"USING PRIMARY KEY"}},
+		"threads due":     {threadsDueSQL, 1, []string{"thread_pending"}},
+		"claim threads":   {sqliteDialect{}.claimThreads(), 3, []string{"thread_pending", "USING PRIMARY KEY"}},
+		"finish":          {finishThreadSQL, 5, []string{"USING PRIMARY KEY"}},
+		"ready endpoints": {readyEndpointsSQL, 1, []string{"lane_pending", "channel_by_id"}},
+		"claim lanes":     {sqliteDialect{}.claimLanes(), 5, []string{"lane_pending", "USING PRIMARY KEY"}},
+		"settle lane":     {settleLaneSQL, 5, []string{"USING PRIMARY KEY"}},
+		"settle delivery": {settleDeliverySQL, 8, []string{"USING PRIMARY KEY"}},
+		"recall":          {recallSQL, 4, []string{"USING PRIMARY KEY"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			args := make([]any, statement.args)
+			for i := range args {
+				args[i] = 1
+			}
+			rows, err := db.Reader().QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+statement.sql, args...)
+			require.NoError(t, err)
+			defer rows.Close()
+			var plan []string
+			for rows.Next() {
+				var id, parent, unused int
+				var detail string
+				require.NoError(t, rows.Scan(&id, &parent, &unused, &detail))
+				plan = append(plan, detail)
+			}
+			require.NoError(t, rows.Err())
+			whole := strings.Join(plan, "\n")
+			for _, want := range statement.wants {
+				require.Contains(t, whole, want)
+			}
+			for _, line := range plan {
+				// The recursion's own table of endpoints is what is left to scan.
+				if strings.HasPrefix(line, "SCAN") && !strings.HasPrefix(line, "SCAN pending") && line != "SCAN CONSTANT ROW" {
+					require.Contains(t, line, "_pending", whole)
+				}
+			}
+			require.NotContains(t, whole, "TEMP B-TREE", "nothing is sorted")
+		})
+	}
+}
