@@ -80,6 +80,8 @@ func (s *managementServer) UpdateInstance(ctx context.Context, r *accountsv1.Upd
 }
 
 // CreateApiKey makes a key; the answer alone carries it.
+//
+//nolint:revive // generated from the contract
 func (s *managementServer) CreateApiKey(ctx context.Context, r *accountsv1.CreateApiKeyRequest) (*accountsv1.CreateApiKeyResponse, error) {
 	once, err := idempotencyKey(ctx, r.GetInstance(), accountsv1.AccountsService_CreateApiKey_FullMethodName, r)
 	if err != nil {
@@ -98,6 +100,8 @@ func (s *managementServer) CreateApiKey(ctx context.Context, r *accountsv1.Creat
 }
 
 // ListApiKeys gives the keys of an instance, oldest first.
+//
+//nolint:revive // generated from the contract
 func (s *managementServer) ListApiKeys(ctx context.Context, r *accountsv1.ListApiKeysRequest) (*accountsv1.ListApiKeysResponse, error) {
 	var after keyPlace
 	if r.GetPageToken() != "" {
@@ -125,6 +129,8 @@ func (s *managementServer) ListApiKeys(ctx context.Context, r *accountsv1.ListAp
 }
 
 // GetApiKey gives one key without the key itself.
+//
+//nolint:revive // generated from the contract
 func (s *managementServer) GetApiKey(ctx context.Context, r *accountsv1.GetApiKeyRequest) (*accountsv1.GetApiKeyResponse, error) {
 	k, err := s.keys.get(ctx, r.GetInstance(), r.GetId())
 	if err != nil {
@@ -134,6 +140,8 @@ func (s *managementServer) GetApiKey(ctx context.Context, r *accountsv1.GetApiKe
 }
 
 // DeleteApiKey ends a key.
+//
+//nolint:revive // generated from the contract
 func (s *managementServer) DeleteApiKey(ctx context.Context, r *accountsv1.DeleteApiKeyRequest) (*accountsv1.DeleteApiKeyResponse, error) {
 	if err := s.keys.delete(ctx, r.GetInstance(), r.GetId()); err != nil {
 		return nil, rpcerr.FromStore(err)

@@ -59,13 +59,15 @@ func (r *deliveryRow) delivery(key LaneKey) Delivery {
 	return r.Delivery
 }
 
+const deliveriesSQL = `
+SELECT ` + deliveryColumns + ` FROM delivery
+WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND sequence > $4
+ORDER BY sequence LIMIT CAST($5 AS BIGINT) + 0`
+
 // Deliveries reads at most limit deliveries of a lane after the one with the
 // given number, in order.
 func (s *Store) Deliveries(ctx context.Context, key LaneKey, after int64, limit int) ([]Delivery, error) {
-	rows, err := s.db.Reader().QueryContext(ctx, `
-SELECT `+deliveryColumns+` FROM delivery
-WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND sequence > CAST($4 AS BIGINT) + 0
-ORDER BY sequence LIMIT $5`, key.Instance, key.EndpointID, key.InteractionID, after, limit)
+	rows, err := s.db.Reader().QueryContext(ctx, deliveriesSQL, key.Instance, key.EndpointID, key.InteractionID, after, limit)
 	found, err := collect(rows, err, (*deliveryRow).targets)
 	if err != nil {
 		return nil, fmt.Errorf("read deliveries: %w", err)

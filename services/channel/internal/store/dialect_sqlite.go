@@ -77,8 +77,8 @@ func (sqliteDialect) claimThreads() string {
 UPDATE thread SET epoch = epoch + 1, lease_until = $2, next_time = $2
 WHERE (instance, channel_id, client_identifier) IN (
     SELECT instance, channel_id, client_identifier FROM thread
-    WHERE done_seq < last_seq AND next_time <= CAST($1 AS BIGINT) + 0
-    ORDER BY next_time LIMIT $3)
+    WHERE done_seq < last_seq AND next_time <= $1
+    ORDER BY next_time LIMIT CAST($3 AS BIGINT) + 0)
 RETURNING ` + threadColumns
 }
 
@@ -87,7 +87,7 @@ func (sqliteDialect) claimLanes() string {
 UPDATE lane SET epoch = epoch + 1, lease_until = $4, next_time = $4
 WHERE (instance, endpoint_id, interaction_id) IN (
     SELECT instance, endpoint_id, interaction_id FROM lane INDEXED BY lane_pending
-    WHERE instance = $1 AND endpoint_id = $2 AND settled_seq < last_seq AND next_time <= CAST($3 AS BIGINT) + 0
-    ORDER BY next_time LIMIT $5)
+    WHERE instance = $1 AND endpoint_id = $2 AND settled_seq < last_seq AND next_time <= $3
+    ORDER BY next_time LIMIT CAST($5 AS BIGINT) + 0)
 RETURNING ` + laneColumns
 }

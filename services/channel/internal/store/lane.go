@@ -34,7 +34,7 @@ WITH RECURSIVE pending (endpoint_id) AS (
 SELECT channel.instance, channel.id FROM pending CROSS JOIN channel
 WHERE channel.id = pending.endpoint_id AND channel.state = 'ACTIVE' AND channel.delete_time IS NULL AND EXISTS (
     SELECT 1 FROM lane
-    WHERE lane.endpoint_id = pending.endpoint_id AND lane.settled_seq < lane.last_seq AND lane.next_time <= CAST($1 AS BIGINT) + 0)`
+    WHERE lane.endpoint_id = pending.endpoint_id AND lane.settled_seq < lane.last_seq AND lane.next_time <= $1)`
 
 // ReadyEndpoints lists the active channels with a lane that is due. It costs
 // a few steps per endpoint, however many lanes an endpoint has: the recursion

@@ -68,6 +68,11 @@ func replayed(ctx context.Context, r sqldb.Reader, m *Message, key *Key) (Accept
 	return Accepted{MessageID: string(first), Replayed: true}, nil
 }
 
+const messagesSQL = `
+SELECT seq, id, text, postback, create_time FROM message
+WHERE instance = $1 AND channel_id = $2 AND client_identifier = $3 AND seq > $4
+ORDER BY seq LIMIT CAST($5 AS BIGINT) + 0`
+
 // Messages reads at most limit messages of a thread after the one numbered
 // after, in order.
 func (s *Store) Messages(ctx context.Context, key ThreadKey, after int64, limit int) ([]Message, error) {
@@ -75,10 +80,7 @@ func (s *Store) Messages(ctx context.Context, key ThreadKey, after int64, limit 
 		Message
 		created int64
 	}
-	rows, err := s.db.Reader().QueryContext(ctx, `
-SELECT seq, id, text, postback, create_time FROM message
-WHERE instance = $1 AND channel_id = $2 AND client_identifier = $3 AND seq > CAST($4 AS BIGINT) + 0
-ORDER BY seq LIMIT $5`, key.Instance, key.ChannelID, key.ClientIdentifier, after, limit)
+	rows, err := s.db.Reader().QueryContext(ctx, messagesSQL, key.Instance, key.ChannelID, key.ClientIdentifier, after, limit)
 	found, err := collect(rows, err, func(r *row) []any { return []any{&r.Seq, &r.ID, &r.Text, &r.Postback, &r.created} })
 	if err != nil {
 		return nil, fmt.Errorf("read messages: %w", err)

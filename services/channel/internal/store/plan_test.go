@@ -28,6 +28,8 @@ func TestHotStatementsNeverScan(t *testing.T) {
 		"claim lanes":     {sqliteDialect{}.claimLanes(), 5, []string{"lane_pending", "USING PRIMARY KEY"}},
 		"settle lane":     {settleLaneSQL, 5, []string{"USING PRIMARY KEY"}},
 		"settle delivery": {settleDeliverySQL, 8, []string{"USING PRIMARY KEY"}},
+		"messages":        {messagesSQL, 5, []string{"USING PRIMARY KEY"}},
+		"deliveries":      {deliveriesSQL, 5, []string{"USING PRIMARY KEY"}},
 		"recall":          {recallSQL, 4, []string{"USING PRIMARY KEY"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -57,6 +59,7 @@ func TestHotStatementsNeverScan(t *testing.T) {
 				}
 			}
 			require.NotContains(t, whole, "TEMP B-TREE", "nothing is sorted")
+			require.NotContains(t, statement.sql, "LIMIT $", "a bare limit is planned anew on each call")
 		})
 	}
 }

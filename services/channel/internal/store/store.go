@@ -9,9 +9,9 @@
 // changes nothing. While a lease is held, the queue's next time is the lease's
 // end, so that a query for what is due never steps over work in progress.
 //
-// Where a statement compares an indexed column with a range's end, the end is
-// written CAST($n AS BIGINT) + 0. SQLite would look at the value of a bare
-// parameter while it plans, and plan again whenever the value has changed.
+// The limits of hot statements are written LIMIT CAST($n AS BIGINT) + 0: SQLite
+// looks at the value of a bare parameter while it plans, and plans again each
+// time the parameter is bound.
 package store
 
 import (

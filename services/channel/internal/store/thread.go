@@ -43,7 +43,7 @@ func (s *Store) ClaimThreads(ctx context.Context, now, until time.Time, limit in
 }
 
 const threadsDueSQL = `
-SELECT EXISTS (SELECT 1 FROM thread WHERE done_seq < last_seq AND next_time <= CAST($1 AS BIGINT) + 0)`
+SELECT EXISTS (SELECT 1 FROM thread WHERE done_seq < last_seq AND next_time <= $1)`
 
 // ThreadsDue reports whether a thread is due: a read, so that an idle worker
 // writes nothing.

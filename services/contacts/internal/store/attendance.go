@@ -61,7 +61,8 @@ func (s *Store) Measure(ctx context.Context, f Filter) (Extent, error) {
 
 func (s *Store) measureQuery(f Filter) (query string, args []any) {
 	index := f.index()
-	if index == byNumber && f.ID == nil && f.High-f.Low >= fewNumbers && !(f.From.IsZero() && f.Until.IsZero()) {
+	bounded := !f.From.IsZero() || !f.Until.IsZero()
+	if index == byNumber && f.ID == nil && bounded && f.High-f.Low >= fewNumbers {
 		index = byTime
 	}
 	where := s.where(f)

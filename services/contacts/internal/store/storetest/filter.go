@@ -56,7 +56,7 @@ func filtersFindWhatTheySay(t *testing.T, f *fixture) {
 		for n := len(all) - 1; n >= 0; n-- {
 			holds := true
 			for i, c := range choices {
-				if set&(1<<i) != 0 && !(i == 6 && set&(1<<7) != 0) { // of the two lists of persons the longer one is used
+				if set&(1<<i) != 0 && (i != 6 || set&(1<<7) == 0) { // of the two lists of persons the longer one is used
 					holds = holds && c.holds(all[n])
 				}
 			}
