@@ -16,6 +16,7 @@ import (
 	"github.com/prosa-chat/prosa/services/accounts/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/id"
+	"github.com/prosa-chat/prosa/services/internal/idempotency"
 	"github.com/prosa-chat/prosa/services/internal/lifecycle"
 	"github.com/prosa-chat/prosa/services/internal/pagetoken"
 	"github.com/prosa-chat/prosa/services/internal/secretbox"
@@ -86,7 +87,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 			instances: tenants,
 			metrics:   m,
 		},
-		workers: []lifecycle.Worker{uses, &sweeper{store: db, clock: deps.Clock}},
+		workers: []lifecycle.Worker{uses, idempotency.NewSweeper("accounts", deps.DB, deps.Clock)},
 	}, nil
 }
 

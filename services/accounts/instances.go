@@ -4,16 +4,17 @@ import (
 	"context"
 	"errors"
 	"regexp"
-	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
 	"github.com/prosa-chat/prosa/services/accounts/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/idempotency"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
+	"github.com/prosa-chat/prosa/services/internal/updatemask"
 )
 
 const (
@@ -95,26 +96,32 @@ func (u *instances) list(ctx context.Context, after string, size int) (page []st
 	return found, false, nil
 }
 
-// The fields of an instance in an update mask, as the contract writes them.
+// The fields of an instance that can be changed, as the contract writes them.
 const (
-	pathSlug              = "slug"
 	pathDisplayName       = "display_name"
 	pathTimeZone          = "time_zone"
 	pathInactivityTimeout = "inactivity_timeout"
 	pathRetention         = "retention"
-	pathCreateTime        = "create_time"
-	pathUpdateTime        = "update_time"
-	pathAll               = "*"
 )
 
-// changeablePaths are what the mask `*` stands for (AIP-134).
-var changeablePaths = []string{pathDisplayName, pathTimeZone, pathInactivityTimeout, pathRetention}
+// instanceRules says what an update may name. The slug is fixed, but may be sent back as it is.
+func instanceRules(slug string, sent *accountsv1.Instance) updatemask.Rules {
+	rules := updatemask.Rules{
+		Resource:   "instance",
+		Changeable: []string{pathDisplayName, pathTimeZone, pathInactivityTimeout, pathRetention},
+		Output:     []string{"create_time", "update_time"},
+	}
+	if sent.GetSlug() == "" || sent.GetSlug() == slug {
+		rules.Output = append(rules.Output, "slug")
+	}
+	return rules
+}
 
-// update changes the fields of an instance that the mask names to those of i; an unset one goes back to its default. Without a
-// mask the set fields are meant. Fields that the service sets are passed over (AIP-203), as is a slug that is the instance's own.
-func (u *instances) update(ctx context.Context, slug string, i store.Instance, mask []string) (store.Instance, error) {
-	change, violations := instanceChange(slug, i, mask)
-	if len(violations) > 0 {
+// update changes the fields of an instance that the mask names to those that were sent; an unset one goes back to its default.
+func (u *instances) update(ctx context.Context, slug string, sent *accountsv1.Instance, mask *fieldmaskpb.FieldMask) (store.Instance, error) {
+	paths, unfit := instanceRules(slug, sent).Paths(sent, mask)
+	change, bad := instanceChange(slug, instanceFromMessage(sent), paths)
+	if violations := append(unfit, bad...); len(violations) > 0 {
 		return store.Instance{}, rpcerr.Invalid(violations...)
 	}
 	if !slugForm.MatchString(slug) {
@@ -128,22 +135,12 @@ func (u *instances) update(ctx context.Context, slug string, i store.Instance, m
 	return changed, err
 }
 
-func instanceChange(slug string, i store.Instance, mask []string) (store.InstanceChange, []rpcerr.Violation) {
-	switch {
-	case len(mask) == 0:
-		mask = setPaths(i)
-	case slices.Contains(mask, pathAll):
-		mask = append(slices.Clone(changeablePaths), slices.DeleteFunc(slices.Clone(mask), func(p string) bool { return p == pathAll })...)
-	}
-	if i.Slug == "" {
-		i.Slug = slug
-	}
-	full := withDefaults(store.Instance{
-		Slug: slug, DisplayName: i.DisplayName, TimeZone: i.TimeZone, InactivityTimeout: i.InactivityTimeout, Retention: i.Retention,
-	})
+func instanceChange(slug string, i store.Instance, paths []string) (store.InstanceChange, []rpcerr.Violation) {
+	i.Slug = slug
+	full := withDefaults(i)
 	var change store.InstanceChange
 	var violations []rpcerr.Violation
-	for _, path := range mask {
+	for _, path := range paths {
 		switch path {
 		case pathDisplayName:
 			change.DisplayName = &full.DisplayName
@@ -156,37 +153,9 @@ func instanceChange(slug string, i store.Instance, mask []string) (store.Instanc
 			change.InactivityTimeout = &full.InactivityTimeout
 		case pathRetention:
 			change.Retention = &full.Retention
-		case pathSlug:
-			if i.Slug != slug {
-				violations = append(violations, rpcerr.Violation{Field: "instance.slug", Reason: "cannot be changed"})
-			}
-		case pathCreateTime, pathUpdateTime:
-		default:
-			violations = append(violations, rpcerr.Violation{Field: "updateMask", Reason: "has no field " + quoted(path)})
 		}
 	}
 	return change, violations
-}
-
-// setPaths are the fields of i that are set.
-func setPaths(i store.Instance) []string {
-	var paths []string
-	if i.Slug != "" {
-		paths = append(paths, pathSlug)
-	}
-	if i.DisplayName != "" {
-		paths = append(paths, pathDisplayName)
-	}
-	if i.TimeZone != "" {
-		paths = append(paths, pathTimeZone)
-	}
-	if i.InactivityTimeout != 0 {
-		paths = append(paths, pathInactivityTimeout)
-	}
-	if i.Retention != 0 {
-		paths = append(paths, pathRetention)
-	}
-	return paths
 }
 
 // badTimeZone says what is wrong with the name of a time zone, or nothing. Go takes two names more than IANA has: the empty one

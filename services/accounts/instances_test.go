@@ -120,7 +120,7 @@ func TestCreateInstanceIdempotency(t *testing.T) {
 		require.NoError(t, err)
 		_, err = f.manage.CreateInstance(withIdempotencyKey(t, strings.Repeat("k", 256)),
 			&accountsv1.CreateInstanceRequest{Instance: &accountsv1.Instance{Slug: "longer"}})
-		requireFailure(t, err, codes.InvalidArgument, "REQUEST_INVALID", "idempotency-key")
+		requireFailure(t, err, codes.InvalidArgument, "REQUEST_INVALID", "Idempotency-Key")
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/id"
 	"github.com/prosa-chat/prosa/services/internal/idempotency"
+	"github.com/prosa-chat/prosa/services/internal/pagetoken"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 	"github.com/prosa-chat/prosa/services/internal/secretbox"
 )
@@ -82,11 +83,11 @@ func (u *keys) get(ctx context.Context, instance, keyID string) (store.APIKey, e
 }
 
 // list gives the page of keys after a place, and whether there are more.
-func (u *keys) list(ctx context.Context, instance string, after keyPlace, size int) (page []store.APIKey, more bool, err error) {
+func (u *keys) list(ctx context.Context, instance string, after pagetoken.Place, size int) (page []store.APIKey, more bool, err error) {
 	if !slugForm.MatchString(instance) {
 		return nil, false, instanceNotFound(instance)
 	}
-	found, err := u.store.Keys(ctx, instance, after.created, after.id, size+1)
+	found, err := u.store.Keys(ctx, instance, after.Time, after.ID, size+1)
 	if err != nil {
 		return nil, false, err
 	}

@@ -7,12 +7,19 @@ import (
 
 	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
 	"github.com/prosa-chat/prosa/services/accounts/internal/store"
+	"github.com/prosa-chat/prosa/services/internal/idempotency"
 	"github.com/prosa-chat/prosa/services/internal/pagetoken"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
 
 // everywhere stands for the instance where something belongs to none: the list of instances, and the record that makes one.
 const everywhere = ""
+
+// The scopes of page tokens: the methods. These lists have no filters.
+const (
+	scopeInstances = "prosa.accounts.v1.AccountsService/ListInstances"
+	scopeKeys      = "prosa.accounts.v1.AccountsService/ListApiKeys"
+)
 
 // managementServer is AccountsService.
 type managementServer struct {
@@ -24,7 +31,7 @@ type managementServer struct {
 
 // CreateInstance makes a tenant.
 func (s *managementServer) CreateInstance(ctx context.Context, r *accountsv1.CreateInstanceRequest) (*accountsv1.CreateInstanceResponse, error) {
-	once, err := idempotencyKey(ctx, everywhere, accountsv1.AccountsService_CreateInstance_FullMethodName, r)
+	once, err := idempotency.OfRequest(ctx, everywhere, accountsv1.AccountsService_CreateInstance_FullMethodName, r)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +39,7 @@ func (s *managementServer) CreateInstance(ctx context.Context, r *accountsv1.Cre
 		return proto.Marshal(&accountsv1.CreateInstanceResponse{Instance: instanceMessage(i)})
 	})
 	if err != nil {
-		return nil, createError(err)
+		return nil, rpcerr.FromStore(err)
 	}
 	return decodeResponse(kept, &accountsv1.CreateInstanceResponse{})
 }
@@ -43,11 +50,11 @@ func (s *managementServer) ListInstances(ctx context.Context, r *accountsv1.List
 	if r.GetPageToken() != "" {
 		payload, err := s.pages.Decode(r.GetPageToken(), everywhere, scopeInstances)
 		if err != nil {
-			return nil, tokenError(err)
+			return nil, rpcerr.Invalid(pagetoken.Violation("pageToken", err))
 		}
 		after = string(payload)
 	}
-	page, more, err := s.instances.list(ctx, after, pageSize(r.GetPageSize()))
+	page, more, err := s.instances.list(ctx, after, pagetoken.Size(r.GetPageSize()))
 	if err != nil {
 		return nil, rpcerr.FromStore(err)
 	}
@@ -72,7 +79,7 @@ func (s *managementServer) GetInstance(ctx context.Context, r *accountsv1.GetIns
 
 // UpdateInstance changes the fields named by the mask.
 func (s *managementServer) UpdateInstance(ctx context.Context, r *accountsv1.UpdateInstanceRequest) (*accountsv1.UpdateInstanceResponse, error) {
-	i, err := s.instances.update(ctx, r.GetSlug(), instanceFromMessage(r.GetInstance()), r.GetUpdateMask().GetPaths())
+	i, err := s.instances.update(ctx, r.GetSlug(), r.GetInstance(), r.GetUpdateMask())
 	if err != nil {
 		return nil, rpcerr.FromStore(err)
 	}
@@ -83,7 +90,7 @@ func (s *managementServer) UpdateInstance(ctx context.Context, r *accountsv1.Upd
 //
 //nolint:revive // generated from the contract
 func (s *managementServer) CreateApiKey(ctx context.Context, r *accountsv1.CreateApiKeyRequest) (*accountsv1.CreateApiKeyResponse, error) {
-	once, err := idempotencyKey(ctx, r.GetInstance(), accountsv1.AccountsService_CreateApiKey_FullMethodName, r)
+	once, err := idempotency.OfRequest(ctx, r.GetInstance(), accountsv1.AccountsService_CreateApiKey_FullMethodName, r)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +101,7 @@ func (s *managementServer) CreateApiKey(ctx context.Context, r *accountsv1.Creat
 		return proto.Marshal(&accountsv1.CreateApiKeyResponse{ApiKey: message})
 	})
 	if err != nil {
-		return nil, createError(err)
+		return nil, rpcerr.FromStore(err)
 	}
 	return decodeResponse(kept, &accountsv1.CreateApiKeyResponse{})
 }
@@ -103,17 +110,11 @@ func (s *managementServer) CreateApiKey(ctx context.Context, r *accountsv1.Creat
 //
 //nolint:revive // generated from the contract
 func (s *managementServer) ListApiKeys(ctx context.Context, r *accountsv1.ListApiKeysRequest) (*accountsv1.ListApiKeysResponse, error) {
-	var after keyPlace
-	if r.GetPageToken() != "" {
-		payload, err := s.pages.Decode(r.GetPageToken(), r.GetInstance(), scopeKeys)
-		if err != nil {
-			return nil, tokenError(err)
-		}
-		if after, err = decodeKeyPlace(payload); err != nil {
-			return nil, tokenError(err)
-		}
+	after, err := s.pages.DecodePlace(r.GetPageToken(), r.GetInstance(), scopeKeys)
+	if err != nil {
+		return nil, rpcerr.Invalid(pagetoken.Violation("pageToken", err))
 	}
-	page, more, err := s.keys.list(ctx, r.GetInstance(), after, pageSize(r.GetPageSize()))
+	page, more, err := s.keys.list(ctx, r.GetInstance(), after, pagetoken.Size(r.GetPageSize()))
 	if err != nil {
 		return nil, rpcerr.FromStore(err)
 	}
@@ -123,7 +124,7 @@ func (s *managementServer) ListApiKeys(ctx context.Context, r *accountsv1.ListAp
 	}
 	if more {
 		last := page[len(page)-1]
-		response.NextPageToken = s.pages.Encode(r.GetInstance(), scopeKeys, keyPlace{created: last.CreateTime, id: last.ID}.encode())
+		response.NextPageToken = s.pages.EncodePlace(r.GetInstance(), scopeKeys, pagetoken.Place{Time: last.CreateTime, ID: last.ID})
 	}
 	return response, nil
 }
@@ -147,4 +148,13 @@ func (s *managementServer) DeleteApiKey(ctx context.Context, r *accountsv1.Delet
 		return nil, rpcerr.FromStore(err)
 	}
 	return &accountsv1.DeleteApiKeyResponse{}, nil
+}
+
+// decodeResponse reads the response that a create has kept.
+func decodeResponse[M proto.Message](kept []byte, into M) (M, error) {
+	if err := proto.Unmarshal(kept, into); err != nil {
+		var none M
+		return none, rpcerr.Internal(err)
+	}
+	return into, nil
 }

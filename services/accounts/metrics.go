@@ -1,6 +1,10 @@
 package accounts
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/prosa-chat/prosa/services/internal/metric"
+)
 
 // metrics are the service's counts. None has a label that names a person, a key or an instance.
 type metrics struct {
@@ -23,8 +27,5 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	for _, result := range []string{resultRoot, resultKey, resultRefused, resultError} {
 		m.verifications.WithLabelValues(result)
 	}
-	if r == nil {
-		return m, nil
-	}
-	return m, r.Register(m.verifications)
+	return m, metric.Register(r, m.verifications)
 }

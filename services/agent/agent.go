@@ -24,6 +24,7 @@ import (
 	"github.com/prosa-chat/prosa/services/agent/internal/turn"
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/id"
+	"github.com/prosa-chat/prosa/services/internal/idempotency"
 	"github.com/prosa-chat/prosa/services/internal/lifecycle"
 	"github.com/prosa-chat/prosa/services/internal/pagetoken"
 	"github.com/prosa-chat/prosa/services/internal/secretbox"
@@ -99,12 +100,13 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Clock: deps.Clock, IDs: deps.IDs, Logger: deps.Logger, Tracer: deps.Tracer.Tracer("prosa.agent"), Metrics: turnMetrics,
 		Committed: recorder.Wake,
 	})
-	agents := registry.New(db, deps.Clock, deps.IDs, pagetoken.New(deps.Box.Derive("agent/pagetoken"), deps.Clock))
+	agents := registry.New(db, deps.Clock, deps.IDs, pagetoken.New(deps.Box.Derive("agent/pagetoken"), deps.Clock),
+		runner.AgentChanged)
 	return &Service{
 		db:         deps.DB,
 		management: &managementServer{agents: agents, instances: deps.Instances},
 		turns:      &turnServer{runner: runner, agents: agents},
-		workers:    []lifecycle.Worker{recorder, &sweeper{db: deps.DB, clock: deps.Clock}},
+		workers:    []lifecycle.Worker{recorder, idempotency.NewSweeper("agent", deps.DB, deps.Clock)},
 	}, nil
 }
 

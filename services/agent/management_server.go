@@ -2,19 +2,12 @@ package agent
 
 import (
 	"context"
-	"unicode/utf8"
-
-	"google.golang.org/grpc/metadata"
 
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	"github.com/prosa-chat/prosa/services/agent/internal/registry"
 	"github.com/prosa-chat/prosa/services/internal/auth"
+	"github.com/prosa-chat/prosa/services/internal/idempotency"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
-)
-
-const (
-	idempotencyHeader    = "idempotency-key"
-	maxIdempotencyLength = 255
 )
 
 // managementServer is AgentService.
@@ -29,7 +22,7 @@ func (s *managementServer) CreateAgent(ctx context.Context, r *agentv1.CreateAge
 	if err := s.instanceExists(ctx, r.GetInstance()); err != nil {
 		return nil, err
 	}
-	key, err := idempotencyKey(ctx)
+	key, err := idempotency.OfRequest(ctx, r.GetInstance(), agentv1.AgentService_CreateAgent_FullMethodName, r)
 	if err != nil {
 		return nil, err
 	}
@@ -85,16 +78,4 @@ func (s *managementServer) instanceExists(ctx context.Context, instance string) 
 	}
 	_, err := s.instances.Get(ctx, instance)
 	return rpcerr.FromStore(err)
-}
-
-// idempotencyKey is what the caller sent in the metadata `idempotency-key`, 1 to 255 characters; empty when there is none.
-func idempotencyKey(ctx context.Context) (string, error) {
-	values := metadata.ValueFromIncomingContext(ctx, idempotencyHeader)
-	if len(values) == 0 {
-		return "", nil
-	}
-	if len(values) > 1 || values[0] == "" || len(values[0]) > maxIdempotencyLength || !utf8.ValidString(values[0]) {
-		return "", rpcerr.Invalid(rpcerr.Violation{Field: idempotencyHeader, Reason: "must be one value of 1 to 255 characters"})
-	}
-	return values[0], nil
 }

@@ -295,9 +295,8 @@ func TestUpdateMask(t *testing.T) {
 		{title: "empty goes back to the definition's", mask: []string{name, description}, agent: &agentv1.Agent{},
 			want: func(a *agentv1.Agent) { a.DisplayName, a.Description = "Eco", "Repete" }},
 		{title: "nothing", agent: &agentv1.Agent{}, want: func(*agentv1.Agent) {}},
-		{title: "fields of the service", mask: []string{"id", "assistant_id", "version", "create_time", "update_time", name},
-			agent: &agentv1.Agent{DisplayName: "N"},
-			bad:   []string{"agent.id", "agent.assistantId", "agent.version", "agent.createTime", "agent.updateTime"}},
+		{title: "fields of the service are passed over", mask: []string{"id", "assistant_id", "version", "create_time", "update_time", name},
+			agent: &agentv1.Agent{DisplayName: "N", Id: "other", Version: 7}, want: func(a *agentv1.Agent) { a.DisplayName = "N" }},
 		{title: "no field at all", mask: []string{"secret", "definition.nodes"}, agent: &agentv1.Agent{}, bad: []string{"updateMask", "updateMask"}},
 		{title: "all without a definition", mask: []string{"*"}, agent: &agentv1.Agent{DisplayName: "N"}, bad: []string{"agent.definition"}},
 	} {

@@ -12,14 +12,14 @@ type Config struct {
 	// TurnsOff stores messages and has none answered: they wait. It is for
 	// measuring, and for taking the agent away without refusing anybody.
 	TurnsOff bool
-	// TurnPool is how many turns run at once. Default: 64.
+	// TurnPool is how many turns run at once. Default: 256.
 	TurnPool int
 	// TurnLease is how long a thread stays taken after its process died; it is
 	// renewed while a turn runs. Default: 15 s.
 	TurnLease time.Duration
 	// TurnTimeout bounds one call of the agent. Default: 30 s.
 	TurnTimeout time.Duration
-	// DeliveryPool is how many attempts run at once. Default: 256.
+	// DeliveryPool is how many attempts run at once. Default: 512.
 	DeliveryPool int
 	// DeliveriesPerEndpoint is how many of them may be to one endpoint. Default: 64.
 	DeliveriesPerEndpoint int
@@ -47,8 +47,8 @@ func (c Config) withDefaults() Config {
 			*field = value
 		}
 	}
-	number(&c.TurnPool, 64)
-	number(&c.DeliveryPool, 256)
+	number(&c.TurnPool, 256)
+	number(&c.DeliveryPool, 512)
 	number(&c.DeliveriesPerEndpoint, 64)
 	duration(&c.TurnLease, 15*time.Second)
 	duration(&c.TurnTimeout, 30*time.Second)

@@ -100,7 +100,7 @@ func TestIdempotencyKeyOfMessages(t *testing.T) {
 			{ChannelId: c.GetId(), ClientIdentifier: "ana", Type: "text", Text: "oi", Postback: "index0"},
 		} {
 			_, err = r.inbound.ReceiveMessage(ctx, different)
-			requireError(t, err, codes.FailedPrecondition, "IDEMPOTENCY_KEY_REUSED")
+			requireError(t, err, codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED")
 		}
 		// Another channel, another owner, another key.
 		_, err = r.inbound.ReceiveMessage(ctx, received(other.GetId(), "ana", "outra"))

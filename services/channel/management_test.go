@@ -74,13 +74,13 @@ func TestCreateChannelRefusals(t *testing.T) {
 			createRequest(func(c *channelv1.Channel) { c.AgentId = "64a1b2c3d4e5f6a7b8c9d0ab" }), codes.NotFound, "AGENT_NOT_FOUND", nil,
 		},
 		"inner address": {
-			createRequest(func(c *channelv1.Channel) { c.WebhookUrl = "https://10.0.0.1/" }), codes.InvalidArgument, "WEBHOOK_URL_REFUSED", []string{"webhookUrl"},
+			createRequest(func(c *channelv1.Channel) { c.WebhookUrl = "https://10.0.0.1/" }), codes.InvalidArgument, "WEBHOOK_URL_REFUSED", []string{"channel.webhookUrl"},
 		},
 		"user info": {
-			createRequest(func(c *channelv1.Channel) { c.WebhookUrl = "https://a:b@example.com/" }), codes.InvalidArgument, "WEBHOOK_URL_REFUSED", []string{"webhookUrl"},
+			createRequest(func(c *channelv1.Channel) { c.WebhookUrl = "https://a:b@example.com/" }), codes.InvalidArgument, "WEBHOOK_URL_REFUSED", []string{"channel.webhookUrl"},
 		},
 		"no scheme": {
-			createRequest(func(c *channelv1.Channel) { c.WebhookUrl = "example.com" }), codes.InvalidArgument, "WEBHOOK_URL_REFUSED", []string{"webhookUrl"},
+			createRequest(func(c *channelv1.Channel) { c.WebhookUrl = "example.com" }), codes.InvalidArgument, "WEBHOOK_URL_REFUSED", []string{"channel.webhookUrl"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -118,7 +118,7 @@ func TestCreateChannelWithAKeyTakesEffectOnce(t *testing.T) {
 		}
 		require.NotEmpty(t, answers[0].GetChannel().GetSigningSecret())
 		_, err := r.channels.CreateChannel(ctx, createRequest(func(c *channelv1.Channel) { c.Test = true }))
-		requireError(t, err, codes.FailedPrecondition, "IDEMPOTENCY_KEY_REUSED")
+		requireError(t, err, codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED")
 
 		// What became of the agent since changes nothing.
 		r.agent.lookup = func(*agentv1.LookupAgentRequest) error { return status.Error(codes.Unavailable, "away") }
@@ -213,13 +213,17 @@ func TestUpdateChannel(t *testing.T) {
 			c.DisplayName, c.WebhookUrl, c.InboundTokenSet = "novo", "https://example.com/2", true
 			c.Acknowledgement, c.Timeout = channelv1.Channel_ANY_2XX, durationpb.New(2*time.Second)
 		}, nil, ""},
-		"nothing":                         {mask(), &channelv1.Channel{}, func(*channelv1.Channel) {}, nil, ""},
-		"fixed fields":                    {mask("test", "state", "id"), all, nil, []string{"test", "state", "id"}, "REQUEST_INVALID"},
-		"secret":                          {mask("signing_secret"), all, nil, []string{"signingSecret"}, "REQUEST_INVALID"},
+		"nothing": {mask(), &channelv1.Channel{}, func(*channelv1.Channel) {}, nil, ""},
+		"fields of the service are passed over": {
+			mask("id", "state", "state_reason", "inbound_token_set", "signing_secret", "create_time", "update_time", "display_name"), all,
+			func(c *channelv1.Channel) { c.DisplayName = "novo" }, nil, "",
+		},
+		"fixed field":                     {mask("test"), all, nil, []string{"channel.test"}, "REQUEST_INVALID"},
+		"fixed field without a mask":      {nil, &channelv1.Channel{Test: true, DisplayName: "novo"}, nil, []string{"channel.test"}, "REQUEST_INVALID"},
 		"unknown":                         {mask("nonsense"), all, nil, []string{"updateMask"}, "REQUEST_INVALID"},
 		"below a field":                   {mask("timeout.seconds"), all, nil, []string{"updateMask"}, "REQUEST_INVALID"},
-		"required ones cannot be emptied": {mask("agent_id", "webhook_url"), &channelv1.Channel{}, nil, []string{"agentId", "webhookUrl"}, "REQUEST_INVALID"},
-		"refused address":                 {mask("webhook_url"), &channelv1.Channel{WebhookUrl: "http://169.254.169.254/"}, nil, []string{"webhookUrl"}, "WEBHOOK_URL_REFUSED"},
+		"required ones cannot be emptied": {mask("agent_id", "webhook_url"), &channelv1.Channel{}, nil, []string{"channel.agentId", "channel.webhookUrl"}, "REQUEST_INVALID"},
+		"refused address":                 {mask("webhook_url"), &channelv1.Channel{WebhookUrl: "http://169.254.169.254/"}, nil, []string{"channel.webhookUrl"}, "WEBHOOK_URL_REFUSED"},
 		"no such agent":                   {mask("agent_id"), &channelv1.Channel{AgentId: "64a1b2c3d4e5f6a7b8c9d0ab"}, nil, nil, "AGENT_NOT_FOUND"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -27,7 +27,9 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/egress"
 	"github.com/prosa-chat/prosa/services/internal/id"
+	"github.com/prosa-chat/prosa/services/internal/idempotency"
 	"github.com/prosa-chat/prosa/services/internal/lifecycle"
+	"github.com/prosa-chat/prosa/services/internal/metric"
 	"github.com/prosa-chat/prosa/services/internal/pagetoken"
 	"github.com/prosa-chat/prosa/services/internal/secretbox"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
@@ -91,11 +93,8 @@ func New(config Config, deps Deps) (*Service, error) {
 	tokens := inbound.NewTokens(deps.Box.Derive("channel/inbound-token"))
 	fingerprints := deps.Box.Derive("channel/fingerprint")
 	count := deliveries.NewCount()
-	if err := deps.Metrics.Register(count); err != nil {
-		return nil, fmt.Errorf("register delivery count: %w", err)
-	}
-	if err := deps.Metrics.Register(upkeep.NewGauges(rows, deps.Clock)); err != nil {
-		return nil, fmt.Errorf("register backlog gauges: %w", err)
+	if err := metric.Register(deps.Metrics, count, upkeep.NewGauges(rows, deps.Clock)); err != nil {
+		return nil, fmt.Errorf("register metrics of channel: %w", err)
 	}
 	recovery := &recovery{store: rows, clock: deps.Clock}
 
@@ -115,7 +114,7 @@ func New(config Config, deps Deps) (*Service, error) {
 	}
 	s := &Service{
 		store:   rows,
-		workers: []lifecycle.Worker{deliverer, reaper, upkeep.NewSweeper(deps.DB, deps.Clock, deps.Logger)},
+		workers: []lifecycle.Worker{deliverer, reaper, idempotency.NewSweeper("channel", deps.DB, deps.Clock)},
 		channels: channels.New(channels.Deps{
 			Store: rows, Directory: known, Tokens: tokens, Agents: deps.Agent, Instances: deps.Instances, Guard: deps.Guard, Box: deps.Box,
 			PageTokens: pagetoken.New(deps.Box.Derive("channel/page-token"), deps.Clock), Clock: deps.Clock, IDs: deps.IDs,

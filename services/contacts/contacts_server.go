@@ -41,11 +41,11 @@ func (s *contactsServer) read(r *contactsv1.QueryContactsRequest) (criteria, *wa
 	}
 	payload, err := s.pages.Decode(r.GetPagination(), c.instance, c.scope())
 	if err != nil {
-		return c, nil, append(violations, tokenViolation(err))
+		return c, nil, append(violations, pagetoken.Violation("pagination", err))
 	}
 	w, err := decodeWalk(payload)
 	if err != nil {
-		return c, nil, append(violations, tokenViolation(err))
+		return c, nil, append(violations, pagetoken.Violation("pagination", err))
 	}
 	return c, w, violations
 }

@@ -1,9 +1,9 @@
 package contacts
 
 import (
-	"errors"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/prosa-chat/prosa/services/internal/metric"
 )
 
 // metrics are the service's counts. None has a label that names a person or an instance.
@@ -43,8 +43,5 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	for _, page := range []string{pageFirst, pageNext} {
 		m.queries.WithLabelValues(page)
 	}
-	if r == nil {
-		return m, nil
-	}
-	return m, errors.Join(r.Register(m.opened), r.Register(m.turns), r.Register(m.queries))
+	return m, metric.Register(r, m.opened, m.turns, m.queries)
 }

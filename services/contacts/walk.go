@@ -2,11 +2,9 @@ package contacts
 
 import (
 	"encoding/json"
-	"errors"
 	"time"
 
 	"github.com/prosa-chat/prosa/services/internal/pagetoken"
-	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
 
 // maxPinned is how many persons a page token remembers: what fits into the 1,024 characters that a token may have. When more
@@ -42,15 +40,6 @@ func decodeWalk(payload []byte) (*walk, error) {
 		return nil, pagetoken.ErrInvalid
 	}
 	return w, nil
-}
-
-// tokenViolation says in the contract's words what is wrong with a page token.
-func tokenViolation(err error) rpcerr.Violation {
-	reason := "is not a token of this query"
-	if errors.Is(err, pagetoken.ErrExpired) {
-		reason = "has expired"
-	}
-	return rpcerr.Violation{Field: "pagination", Reason: reason}
 }
 
 func optionalMicros(t time.Time) *int64 {

@@ -134,6 +134,7 @@ func (f *fakes) CreateAgent(ctx context.Context, r *agentv1.CreateAgentRequest) 
 	return f.createAgent(ctx, r)
 }
 
+//nolint:revive // generated from the contract
 func (f *fakes) CreateApiKey(ctx context.Context, r *accountsv1.CreateApiKeyRequest) (*accountsv1.CreateApiKeyResponse, error) {
 	f.note(ctx)
 	return f.createAPIKey(ctx, r)

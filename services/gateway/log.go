@@ -6,9 +6,10 @@ import (
 	"net/http"
 )
 
-// levelOf is the level of a failed request in the log. Overload and going away are the operator's weather, not faults.
+// levelOf is the level of a failed request in the log. Overload, slowness (which a caller may have asked for, with
+// Grpc-Timeout) and going away are the operator's weather, not faults.
 func levelOf(status int) slog.Level {
-	if status == http.StatusServiceUnavailable {
+	if status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout {
 		return slog.LevelWarn
 	}
 	return slog.LevelError

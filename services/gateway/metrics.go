@@ -1,11 +1,12 @@
 package gateway
 
 import (
-	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/prosa-chat/prosa/services/internal/metric"
 )
 
 // metrics count the answers of each surface.
@@ -30,15 +31,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		m.seconds[s] = seconds.WithLabelValues(s.String())
 	}
 	m.accepted = m.requests.WithLabelValues(surfaceAPIChannel.String(), "200")
-	if registerer == nil {
-		return m, nil
-	}
-	for _, collector := range []prometheus.Collector{m.requests, seconds} {
-		if err := registerer.Register(collector); err != nil {
-			return nil, fmt.Errorf("register metrics: %w", err)
-		}
-	}
-	return m, nil
+	return m, metric.Register(registerer, m.requests, seconds)
 }
 
 func (m *metrics) observe(s surface, status int, took time.Duration) {

@@ -34,7 +34,7 @@ func (g *Gateway) newMux(deps Deps) (*runtime.ServeMux, error) {
 		runtime.WithForwardResponseOption(forwardResponse),
 		runtime.WithForwardResponseRewriter(rewriteResponse),
 	)
-	ctx := context.Background() // of the registrations, which do not wait for anything
+	ctx := context.Background() //nolint:forbidigo // of the registrations, which nobody called and which wait for nothing
 	through := func(next grpc.ClientConnInterface) *conn { return &conn{next: next, bindings: g.bindings} }
 	// The mux tries the newest registration first: the busiest route comes last.
 	err := errors.Join(

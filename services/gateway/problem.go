@@ -10,7 +10,7 @@ import (
 // problemBase begins the type of every problem; the status follows. The documentation of the conversation API fixes it.
 const problemBase = "https://httpproblems.com/http-status/"
 
-// shapeProblem is application/problem+json (RFC 9457) as contract/conversations.md has it, with the members reason and
+// shapeProblem is application/problem+json (RFC 9457) as the conversation API documents it, with the members reason and
 // requestId beside the documented ones.
 func shapeProblem(r *refusal, at place) shaped {
 	code := strconv.Itoa(r.status)

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strconv"
+	"time"
 )
 
 // serve answers one request.
@@ -65,7 +66,7 @@ func (g *Gateway) dispatch(ctx context.Context, c *call) {
 		return
 	}
 
-	ctx, cancel := context.WithTimeout(ctx, timeoutOf(r.Header, g.timeout))
+	ctx, cancel := context.WithTimeout(ctx, g.timeoutOf(c))
 	defer cancel()
 	// grpc-gateway gets to see the method, the path, and the header fields that are forwarded: what it is not shown it cannot
 	// pass on, be talked into by (X-HTTP-Method-Override, Grpc-Metadata-*), or read before it is checked.
@@ -80,6 +81,15 @@ func (g *Gateway) dispatch(ctx context.Context, c *call) {
 	}).WithContext(withCall(ctx, c))
 	g.injectSpan(ctx, inner.Header)
 	g.mux.ServeHTTP(c.writer, inner)
+}
+
+// timeoutOf is how long a call may take. Accepting a message is not cut short by what its caller asks for: the deadline could pass
+// while the message is being stored, and an answer of 5xx is not to mean that it is.
+func (g *Gateway) timeoutOf(c *call) time.Duration {
+	if c.surface == surfaceAPIChannel {
+		return g.timeout
+	}
+	return timeoutOf(c.request.Header, g.timeout)
 }
 
 // refuse answers a failure in the form of the call's surface.

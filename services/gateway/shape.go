@@ -42,7 +42,7 @@ func (s surface) shape(r *refusal, at place) shaped {
 	return shapeProblem(r, at)
 }
 
-// shapeAPIChannel is the form of contract/api-channel.md. A 400 always has invalidParams; a body that cannot be read has no
+// shapeAPIChannel is the form of the API Channel (README.md). A 400 always has invalidParams; a body that cannot be read has no
 // parameters to name, so there it is empty and the message says why.
 func shapeAPIChannel(r *refusal) shaped {
 	code := r.status
@@ -84,7 +84,7 @@ var apiChannelMessages = map[int]string{
 	http.StatusGatewayTimeout:              "The message was not taken in time, try again.",
 }
 
-// shapeContacts is the form of contract/contacts.md, for events too. What may not be asked is 401 there, and a body that cannot
+// shapeContacts is the form of the contacts query, for events too. What may not be asked is 401 there, and a body that cannot
 // be read is the invalid parameter "body".
 func shapeContacts(r *refusal, nothing string) shaped {
 	made := shaped{status: r.status, contentType: jsonType}
@@ -116,7 +116,7 @@ func sentence(status int) string {
 	return text[:1] + strings.ReplaceAll(strings.ToLower(text[1:]), "uri", "URI")
 }
 
-// shapeBotAPI is the form of contract/bot-api.md.
+// shapeBotAPI is the form of the Bot API.
 func shapeBotAPI(r *refusal) shaped {
 	message, ok := botAPIMessages[r.status]
 	if !ok {

@@ -36,8 +36,12 @@ func surfaceOf(path string) surface {
 		return surfaceManagement
 	case "conversation":
 		return surfaceConversation
-	case "livez", "readyz", "openapi.json", "docs":
+	case "openapi.json", "docs":
 		return surfaceOperations
+	case "livez", "readyz": // no slug is kept from being one of these words
+		if rest == "" {
+			return surfaceOperations
+		}
 	case "", "console":
 		return surfaceOther
 	}

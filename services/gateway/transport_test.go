@@ -212,6 +212,17 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
+func TestNoCallerCutsTheAcceptingOfAMessageShort(t *testing.T) {
+	h := newHarness(t, Config{})
+	h.fakes.receive = func(ctx context.Context, _ *channelv1.ReceiveMessageRequest) (*channelv1.ReceiveMessageResponse, error) {
+		deadline, bounded := ctx.Deadline()
+		require.True(t, bounded)
+		require.Greater(t, time.Until(deadline), DefaultTimeout/2)
+		return &channelv1.ReceiveMessageResponse{Status: "ok", MessageId: "64a1b2c3d4e5f6a7b8c9d0e9"}, nil
+	}
+	require.Equal(t, 200, h.post(t, goodMessage, "Grpc-Timeout: 1m").status)
+}
+
 func TestPanicInAHandler(t *testing.T) {
 	h := newHarness(t, Config{}, func(d *Deps) { d.Channel = panicking{} })
 	got := h.post(t, goodMessage)
@@ -276,7 +287,7 @@ func TestACallerThatClosedItsSideIsNotToldThatAllIsWell(t *testing.T) {
 	}
 	connection, err := net.Dial("tcp", h.address)
 	require.NoError(t, err)
-	defer connection.Close()
+	defer func() { _ = connection.Close() }()
 	_, err = fmt.Fprintf(connection, "POST /webhooks/api HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(goodMessage), goodMessage)
 	require.NoError(t, err)
 	require.NoError(t, connection.(*net.TCPConn).CloseWrite())
@@ -290,7 +301,7 @@ func TestABodyThatIsCut(t *testing.T) {
 	h := newHarness(t, Config{})
 	connection, err := net.Dial("tcp", h.address)
 	require.NoError(t, err)
-	defer connection.Close()
+	defer func() { _ = connection.Close() }()
 	_, err = fmt.Fprint(connection, "POST /webhooks/api HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
 	require.NoError(t, err)
 	response, err := http.ReadResponse(bufio.NewReader(connection), nil)

@@ -8,5 +8,5 @@ type configCommand struct {
 
 // Run prints the effective settings in the form of a configuration file.
 func (c *configCommand) Run(s streams) error {
-	return c.Settings.Print(s.out)
+	return c.Print(s.out)
 }

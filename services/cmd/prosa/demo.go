@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -65,6 +66,7 @@ func (c *demoCommand) Run(ctx context.Context, s streams) error {
 	ready := make(chan app.Running, 1)
 	ended := make(chan error, 1)
 	go func() {
+		defer cancel() // what there is to show ends with it
 		ended <- app.Run(ctx, app.Options{
 			Settings: c.Settings,
 			Version:  version,
@@ -78,6 +80,9 @@ func (c *demoCommand) Run(ctx context.Context, s streams) error {
 		return err
 	case running := <-ready:
 		err := c.show(ctx, s.out, running)
+		if ctx.Err() != nil {
+			err = nil // cut off, by the signal or by what ended
+		}
 		cancel()
 		return errors.Join(err, <-ended)
 	}
@@ -87,7 +92,7 @@ func (c *demoCommand) Run(ctx context.Context, s streams) error {
 func (c *demoCommand) show(ctx context.Context, out io.Writer, running app.Running) error {
 	d := demo{base: "http://" + running.HTTPAddr, rootKey: running.RootKey, out: out, file: filepath.Join(c.DataDir, "demo.json")}
 	arrived := make(chan struct{}, 1)
-	listener, err := d.listen()
+	listener, err := d.listen(ctx)
 	if err != nil {
 		return err
 	}
@@ -164,7 +169,7 @@ type demo struct {
 
 // listen takes the port of the first start when it is free, so that webhooks
 // still under way arrive; else any.
-func (d *demo) listen() (net.Listener, error) {
+func (d *demo) listen(ctx context.Context) (net.Listener, error) {
 	content, err := os.ReadFile(d.file)
 	switch {
 	case err == nil:
@@ -176,16 +181,17 @@ func (d *demo) listen() (net.Listener, error) {
 	}
 	var port string
 	if d.state.WebhookURL != "" {
-		if request, err := http.NewRequest(http.MethodPost, d.state.WebhookURL, nil); err == nil {
-			port = request.URL.Port()
+		if target, err := url.Parse(d.state.WebhookURL); err == nil {
+			port = target.Port()
 		}
 	}
+	var config net.ListenConfig
 	if port != "" {
-		if listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port)); err == nil {
+		if listener, err := config.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", port)); err == nil {
 			return listener, nil
 		}
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen for webhooks: %w", err)
 	}
@@ -200,7 +206,7 @@ func (d *demo) prepare(ctx context.Context, webhookURL string) error {
 	if d.state.ChannelID == "" {
 		err := d.create(ctx, "/v1/instances", map[string]any{"slug": demoInstance, "displayName": "Demo"}, nil)
 		var answered *answeredError
-		if err != nil && !(errors.As(err, &answered) && answered.status == http.StatusConflict) {
+		if err != nil && (!errors.As(err, &answered) || answered.status != http.StatusConflict) {
 			return err // a conflict: an earlier start was cut off after this
 		}
 		var agent struct{ ID string }

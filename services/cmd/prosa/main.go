@@ -38,6 +38,7 @@ func (e exitCode) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // who asks a second time does not want to wait
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -52,7 +53,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		kong.Description("A self-hosted back end for conversations."),
 		kong.DefaultEnvars(config.EnvPrefix),
 		kong.Configuration(config.YAML),
-		kong.UsageOnError(),
 		kong.Writers(stdout, stderr),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(streams{stdout, stderr}),

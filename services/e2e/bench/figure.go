@@ -44,9 +44,7 @@ type result struct {
 	ratios           []float64
 	prosa, reference []float64
 	same             float64
-	// commits is how many durable transactions Prosa made a message, in all
-	// stores; each is one fsync.
-	commits float64
+	cost             cost
 }
 
 // sameLow and sameHigh bound the ratio of two runs of the same thing: outside,
@@ -59,9 +57,9 @@ func (r result) String() string {
 	if r.same < sameLow || r.same > sameHigh {
 		void = " (noisy: void)"
 	}
-	return fmt.Sprintf("%-16s %8.2f %15s %6.2f %6.2f %10.0f/s %10.0f/s %12.3f   %.2f%s",
+	return fmt.Sprintf("%-16s %8.2f %15s %6.2f %6.2f %10.0f/s %10.0f/s %12.3f %9.0fµs   %.2f%s",
 		r.name, median(r.ratios), fmt.Sprintf("%.2f–%.2f", slices.Min(r.ratios), slices.Max(r.ratios)),
-		r.must, r.reach, median(r.prosa), median(r.reference), r.commits, r.same, void)
+		r.must, r.reach, median(r.prosa), median(r.reference), r.cost.commits, r.cost.cpu, r.same, void)
 }
 
 func median(values []float64) float64 {
@@ -125,7 +123,7 @@ func (f figure) measure(ctx context.Context, binary string, p plan) (result, err
 	if err != nil {
 		return r, err
 	}
-	if r.commits, err = commitsPerMessage(ctx, prosa.Metrics, a); err != nil || p.profiles == "" {
+	if r.cost, err = measureCost(ctx, prosa.Metrics, a); err != nil || p.profiles == "" {
 		return r, err
 	}
 	return r, profile(ctx, prosa.Metrics, a, filepath.Join(p.profiles, strings.ReplaceAll(f.name, " ", "-")+".pprof"))

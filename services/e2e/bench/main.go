@@ -72,7 +72,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	fmt.Fprintf(out, "%s/%s, %d processors, %s, %s; %d pairs of %d messages by %d senders\n\n",
 		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), store, p.pairs, p.messages, p.senders)
-	fmt.Fprintf(out, "%-16s %8s %15s %6s %6s %12s %12s %12s   %s\n", "figure", "ratio", "range", "must", "reach", "prosa", "reference", "commits/msg", "A/A")
+	fmt.Fprintf(out, "%-16s %8s %15s %6s %6s %12s %12s %12s %11s   %s\n", "figure", "ratio", "range", "must", "reach", "prosa", "reference", "commits/msg", "CPU/msg", "A/A")
 	var errs []error
 	for _, figure := range []figure{durableAccept, wholeWay} {
 		if *only != "" && *only != figure.name {

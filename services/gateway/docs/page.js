@@ -49,7 +49,7 @@ function fields(spec, schema, seen) {
 }
 
 function body(spec, title, content) {
-  const schema = content?.["application/json"]?.schema;
+  const schema = Object.values(content ?? {})[0]?.schema;
   if (!schema) return [];
   const shown = fields(spec, schema, []);
   return [element("h4", {}, `${title}: ${typeName(spec, schema)}`), ...shown];
@@ -67,7 +67,8 @@ function operation(spec, path, verb, found) {
   }
   parts.push(...body(spec, "Body", found.requestBody?.content));
   for (const [status, response] of Object.entries(found.responses ?? {})) {
-    if (status !== "default") parts.push(...body(spec, `Answer ${status}`, response.content));
+    const title = status === "default" ? "Any failure" : `Answer ${status}`;
+    parts.push(...body(spec, title, response.content));
   }
   return element("article", { id: found.operationId }, ...parts);
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
@@ -23,10 +22,6 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/secretbox"
 	"github.com/prosa-chat/prosa/services/internal/telemetry"
 )
-
-// stopWithin is how long a stop may take: what is in flight is finished, what
-// is not finished then is taken up by the next start.
-const stopWithin = 25 * time.Second
 
 // process is what the roles of one process share, and what must be closed.
 type process struct {
@@ -45,6 +40,7 @@ type process struct {
 	remote  map[string]*grpc.ClientConn
 	lookup  *auth.Instances
 	closers lifecycle.Closers
+	serving bool
 	// failed is told what a running process cannot go on without.
 	failed chan error
 }
@@ -52,7 +48,7 @@ type process struct {
 // Run starts the roles, serves until ctx ends, and stops them: not ready,
 // a wait for balancers, no new work, then what is in flight, 25 seconds at
 // most. What fails while it runs stops it too, and is the error.
-func Run(ctx context.Context, o Options) (err error) {
+func Run(ctx context.Context, o Options) error {
 	if err := o.Settings.Validate(); err != nil {
 		return err
 	}
@@ -60,40 +56,32 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
-		defer cancel()
-		err = errors.Join(err, p.closers.Close(deadline))
-	}()
+	err = p.serve(ctx)
+	return errors.Join(err, p.stop(context.WithoutCancel(ctx), err != nil))
+}
+
+// serve starts everything and returns when it is to be stopped.
+func (p *process) serve(ctx context.Context) error {
 	running, err := p.start(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil // told to stop while it waited for a store
+			return nil //nolint:nilerr // told to stop while it waited for a store
 		}
 		return err
 	}
+	p.serving = true
 	p.ready.start()
 	p.network.SetServing("", true)
 	p.logger.LogAttrs(ctx, slog.LevelInfo, "ready", slog.Any("roles", p.plan.local))
-	if o.Ready != nil {
-		o.Ready(running)
+	if p.options.Ready != nil {
+		p.options.Ready(running)
 	}
 	select {
 	case <-ctx.Done():
-	case err = <-p.failed:
+		return nil
+	case err := <-p.failed:
+		return err
 	}
-	p.ready.leave()
-	p.network.SetServing("", false)
-	p.logger.LogAttrs(context.WithoutCancel(ctx), slog.LevelInfo, "stopping")
-	if err == nil && o.Settings.DrainDelay > 0 {
-		timer := p.clock.NewTimer(o.Settings.DrainDelay)
-		defer timer.Stop()
-		select {
-		case <-timer.C():
-		case err = <-p.failed:
-		}
-	}
-	return err
 }
 
 // newLogger is the log that the options ask for.
@@ -118,9 +106,11 @@ func newProcess(ctx context.Context, o Options) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	box, err := secretBox(o)
-	if err != nil {
-		return nil, err
+	var box *secretbox.Box
+	if plan.stores() { // the gateway keeps nothing, and needs no folder
+		if box, err = secretBox(o); err != nil {
+			return nil, err
+		}
 	}
 	tracing, err := telemetry.NewTracerProvider(ctx, o.Settings.OTLPEndpoint, "prosa")
 	if err != nil {
@@ -147,7 +137,9 @@ func newProcess(ctx context.Context, o Options) (*process, error) {
 func (p *process) start(ctx context.Context) (Running, error) {
 	s := &p.options.Settings
 	operations := newOperations(p.ready, p.metrics, s.Pprof)
-	if _, err := p.serveHTTP(ctx, "operations", s.MetricsAddr, operations); err != nil {
+	operations.ErrorLog = slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug)
+	metricsAddr, err := p.serveHTTP(ctx, "operations", s.MetricsAddr, operations)
+	if err != nil {
 		return Running{}, err
 	}
 	if err := p.connect(); err != nil {
@@ -157,7 +149,8 @@ func (p *process) start(ctx context.Context) (Running, error) {
 	if err != nil {
 		return Running{}, err
 	}
-	if err := p.serveGRPC(ctx, s.GRPCAddr); err != nil {
+	running.MetricsAddr = metricsAddr
+	if running.GRPCAddr, err = p.serveGRPC(ctx, s.GRPCAddr); err != nil {
 		return Running{}, err
 	}
 	if p.plan.runs(roleGateway) {
@@ -216,16 +209,16 @@ func (p *process) connect() error {
 	return nil
 }
 
-// serveGRPC lets others call the roles of this process.
-func (p *process) serveGRPC(ctx context.Context, addr string) error {
+// serveGRPC lets others call the roles of this process, on an address of which
+// it gives the one it got.
+func (p *process) serveGRPC(ctx context.Context, addr string) (string, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return fmt.Errorf("listen for gRPC: %w", err)
+		return "", fmt.Errorf("listen for gRPC: %w", err)
 	}
 	go p.fail("serve gRPC", func() error { return p.network.Serve(listener) })
-	p.closers.Push("calls within the process", p.inside.Stop)
-	p.closers.Push("gRPC server", p.network.Stop)
-	return nil
+	p.closers.Push("gRPC server", p.cutOff("gRPC server", callsShare, p.network.Stop))
+	return listener.Addr().String(), nil
 }
 
 // serveHTTP serves on an address and gives the one it got.
@@ -240,7 +233,12 @@ func (p *process) serveHTTP(ctx context.Context, name, addr string, server *http
 		}
 		return nil
 	})
-	p.closers.Push(name+" server", server.Shutdown)
+	p.closers.Push(name+" server", p.cutOff(name+" server", requestsShare, func(ctx context.Context) error {
+		if err := server.Shutdown(ctx); err != nil {
+			return errors.Join(err, server.Close())
+		}
+		return nil
+	}))
 	return listener.Addr().String(), nil
 }
 

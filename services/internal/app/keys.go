@@ -3,6 +3,7 @@ package app
 import (
 	"fmt"
 
+	"github.com/prosa-chat/prosa/services/internal/config"
 	"github.com/prosa-chat/prosa/services/internal/keyfile"
 	"github.com/prosa-chat/prosa/services/internal/secretbox"
 )
@@ -33,6 +34,10 @@ func rootKey(o Options) (string, error) {
 	key, made, err := keyfile.LoadOrCreate(o.Settings.DataDir, rootKeyFile, "prk_", nil)
 	if err != nil {
 		return "", fmt.Errorf("get root key: %w", err)
+	}
+	// Somebody may have put another key into the file.
+	if err := (&config.Settings{RootKey: key}).Validate(); err != nil {
+		return "", fmt.Errorf("read %s: %w", rootKeyFile, err)
 	}
 	if made && o.RootKeyMade != nil {
 		o.RootKeyMade(key)

@@ -17,7 +17,7 @@ type Options struct {
 	Settings config.Settings
 	// Roles are the roles to run. None means all.
 	Roles []string
-	// Version is shown in metrics and to receivers of webhooks.
+	// Version is shown to receivers of webhooks.
 	Version string
 	// Log is where the log goes; Terminal says that a person reads it.
 	Log      io.Writer
@@ -32,6 +32,8 @@ type Options struct {
 type Running struct {
 	// HTTPAddr is where the gateway listens, empty without that role.
 	HTTPAddr string
+	// GRPCAddr and MetricsAddr are where the services and health listen.
+	GRPCAddr, MetricsAddr string
 	// RootKey is the root key, empty without the role accounts.
 	RootKey string
 }
@@ -99,6 +101,11 @@ func newPlan(o Options) (plan, error) {
 		faults = append(faults, errors.New("roles in several processes need tls-cert, tls-key and tls-ca; insecure-internal lets them talk without, on a network that nobody else reaches"))
 	}
 	return p, errors.Join(faults...)
+}
+
+// stores says that a role of this process has a store.
+func (p plan) stores() bool {
+	return slices.ContainsFunc(p.local, func(role string) bool { return migrations[role] != nil })
 }
 
 // runs says that a role runs in this process.

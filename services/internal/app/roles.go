@@ -77,8 +77,11 @@ func (p *process) startRoles(ctx context.Context) (Running, error) {
 		})
 		services = append(services, service)
 	}
+	// The workers call services of this process, and handlers outlive callers
+	// that went away: so first the workers end, then the calls, then the stores.
+	p.closers.Push("calls within the process", p.inside.Stop)
 	p.workers = lifecycle.NewSupervisor(p.logger, p.clock)
-	p.closers.Push("workers", p.workers.Stop)
+	p.closers.Push("workers", p.cutOff("workers", workersShare, p.workers.Stop))
 	for _, service := range services {
 		for _, worker := range service.Workers() {
 			if err := p.workers.Go(worker); err != nil {
@@ -149,8 +152,9 @@ func (p *process) newChannel(db *sqldb.DB) (service, error) {
 		return nil, err
 	}
 	return channel.New(channel.Config{
-		TurnsOff: !s.Turns,
-		Schedule: s.RetrySchedule,
+		TurnsOff:  !s.Turns,
+		Schedule:  s.RetrySchedule,
+		StopGrace: p.workersGrace(),
 	}, channel.Deps{
 		DB: db, Clock: p.clock, IDs: p.ids, Box: p.box, Logger: p.logger, Metrics: p.metrics,
 		Agent:     agentv1.NewTurnServiceClient(p.services(roleAgent)),

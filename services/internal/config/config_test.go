@@ -107,6 +107,10 @@ func TestValidate(t *testing.T) {
 		wants    []string
 	}{
 		{"root key one short", config.Settings{RootKey: long[1:]}, []string{"root-key"}},
+		{"root key like an instance's", config.Settings{RootKey: "psk_" + long}, []string{"root-key: must not begin with psk_"}},
+		{"root key that no header carries", config.Settings{RootKey: long + "é"}, []string{"root-key: must be printable ASCII"}},
+		{"root key with the line's end", config.Settings{RootKey: long + "\n"}, []string{"root-key: must be printable ASCII"}},
+		{"keys count characters, not bytes", config.Settings{SecretKey: strings.Repeat("é", 31)}, []string{"secret-key"}},
 		{"secret key one short", config.Settings{SecretKey: long[1:]}, []string{"secret-key"}},
 		{"not PostgreSQL", config.Settings{DatabaseURL: "mysql://h", SecretKey: long}, []string{"database-url"}},
 		{"PostgreSQL without a secret key", config.Settings{DatabaseURL: "postgres://h"}, []string{"secret-key"}},

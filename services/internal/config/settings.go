@@ -10,7 +10,9 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 
+	"github.com/prosa-chat/prosa/services/internal/auth/apikey"
 	"github.com/prosa-chat/prosa/services/internal/webhook"
 )
 
@@ -57,6 +59,9 @@ type Settings struct {
 // characters.
 const minKeyLength = 32
 
+// unsendable says that a header field cannot hold a character.
+func unsendable(r rune) bool { return r < ' ' || r > '~' }
+
 // maxDrainDelay leaves a stop the time to finish what is in flight.
 const maxDrainDelay = 20 * time.Second
 
@@ -67,10 +72,18 @@ func (s *Settings) Validate() error {
 		faults = append(faults, fmt.Errorf(format, args...))
 	}
 
-	if s.RootKey != "" && len(s.RootKey) < minKeyLength {
-		fault("root-key: must have %d or more characters", minKeyLength)
+	if s.RootKey != "" {
+		if utf8.RuneCountInString(s.RootKey) < minKeyLength {
+			fault("root-key: must have %d or more characters", minKeyLength)
+		}
+		if strings.HasPrefix(s.RootKey, apikey.Prefix) {
+			fault("root-key: must not begin with %s, as the keys of instances do", apikey.Prefix)
+		}
+		if strings.TrimSpace(s.RootKey) != s.RootKey || strings.ContainsFunc(s.RootKey, unsendable) {
+			fault("root-key: must be printable ASCII without spaces around it, or no header could carry it")
+		}
 	}
-	if s.SecretKey != "" && len(s.SecretKey) < minKeyLength {
+	if s.SecretKey != "" && utf8.RuneCountInString(s.SecretKey) < minKeyLength {
 		fault("secret-key: must have %d or more characters", minKeyLength)
 	}
 	if s.DatabaseURL != "" {

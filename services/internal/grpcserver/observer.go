@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/prosa-chat/prosa/services/internal/clock"
+	"github.com/prosa-chat/prosa/services/internal/metric"
 )
 
 const nameTelemetry = "telemetry"
@@ -148,15 +149,11 @@ func newRPCMetrics(registerer prometheus.Registerer) *rpcMetrics {
 
 // register registers the collector, or finds the one that another chain of the process registered before.
 func register[C prometheus.Collector](registerer prometheus.Registerer, collector C) C {
-	var already prometheus.AlreadyRegisteredError
-	err := registerer.Register(collector)
-	if errors.As(err, &already) {
-		return already.ExistingCollector.(C)
-	}
+	shared, err := metric.Shared(registerer, collector)
 	if err != nil {
 		panic(err) // the names above are wrong
 	}
-	return collector
+	return shared
 }
 
 func (m *rpcMetrics) observe(fullMethod string, code codes.Code, d time.Duration) {

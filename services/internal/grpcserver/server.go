@@ -92,8 +92,6 @@ func New(chain Chain, opts Options) *Server {
 				Time: idlePing, Timeout: pingTimeout,
 				MaxConnectionIdle: maxIdle, MaxConnectionAge: maxAge, MaxConnectionAgeGrace: maxAgeGrace,
 			}),
-			// Many connections that are mostly silent should not hold a buffer each.
-			grpc.SharedWriteBuffer(true),
 			// Stop means that no handler runs any more: stores are closed after it.
 			grpc.WaitForHandlers(true),
 		),

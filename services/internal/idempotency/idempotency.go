@@ -16,10 +16,9 @@
 package idempotency
 
 import (
-	"bytes"
 	"context"
+	"crypto/subtle"
 	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
@@ -34,9 +33,6 @@ const (
 	sweepBatch = 500
 )
 
-// ErrReused says that the key was used before for another request.
-var ErrReused = errors.New("idempotency key was used for another request")
-
 // Key names one request of a caller.
 type Key struct {
 	Instance string
@@ -49,14 +45,16 @@ type Key struct {
 }
 
 const (
-	// claim takes the key, or takes it over when it has expired. On PostgreSQL it waits for a transaction that has just taken the same key.
-	claim = `INSERT INTO idempotency (instance, scope, key, fingerprint, response, expire_time)
-VALUES ($1, $2, $3, $4, NULL, $5)
+	// take stores the record of a key, or takes it over when it has expired. On PostgreSQL it waits for a transaction that has just
+	// taken the same key.
+	take = `INSERT INTO idempotency (instance, scope, key, fingerprint, response, expire_time)
+VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (instance, scope, key) DO UPDATE
-SET fingerprint = excluded.fingerprint, response = NULL, expire_time = excluded.expire_time
-WHERE idempotency.expire_time <= $6`
+SET fingerprint = excluded.fingerprint, response = excluded.response, expire_time = excluded.expire_time
+WHERE idempotency.expire_time <= $7`
 
-	recall = `SELECT fingerprint, response FROM idempotency WHERE instance = $1 AND scope = $2 AND key = $3`
+	recall = `SELECT fingerprint, response FROM idempotency
+WHERE instance = $1 AND scope = $2 AND key = $3 AND expire_time > $4`
 
 	remember = `UPDATE idempotency SET response = $4 WHERE instance = $1 AND scope = $2 AND key = $3`
 
@@ -66,25 +64,28 @@ WHERE idempotency.expire_time <= $6`
 
 // Run calls fn if k is new, and keeps its response; otherwise it returns the response of the first time, and replayed is true.
 // fn writes with the same transaction. If it fails, return the error from the transaction's function: that undoes the key too, so
-// the caller's next try is a first one. Of several calls at the same time one runs fn and the others get its response.
+// the caller's next try is a first one. Of several calls at the same time one runs fn and the others get its response. A nil k is
+// that of a caller who sent none: fn runs and nothing is kept.
 //
 // The response is stored as it is, for 24 hours. Where it holds a secret (a new API key) the caller seals it before and opens it after.
 func Run(
-	ctx context.Context, tx sqldb.Tx, clk clock.Clock, k Key, fn func() (response []byte, err error),
+	ctx context.Context, tx sqldb.Tx, clk clock.Clock, k *Key, fn func() (response []byte, err error),
 ) (response []byte, replayed bool, err error) {
+	if k == nil {
+		response, err = fn()
+		return response, false, err
+	}
 	now := clk.Now()
-	result, err := tx.ExecContext(ctx, claim, k.Instance, k.Scope, k.Key, k.Fingerprint[:],
-		sqldb.Micros(now.Add(Lifetime)), sqldb.Micros(now))
+	taken, err := Take(ctx, tx, *k, nil, now)
 	if err != nil {
-		return nil, false, fmt.Errorf("claim idempotency key: %w", err)
+		return nil, false, err
 	}
-	claimed, err := result.RowsAffected()
-	if err != nil {
-		return nil, false, fmt.Errorf("claim idempotency key: %w", err)
-	}
-	if claimed == 0 {
-		response, err := replay(ctx, tx, k)
-		return response, err == nil, err
+	if !taken {
+		response, replayed, err = Recall(ctx, tx, *k, now)
+		if err == nil && !replayed {
+			err = fmt.Errorf("recall response: %w", sql.ErrNoRows)
+		}
+		return response, replayed, err
 	}
 	response, err = fn()
 	if err != nil {
@@ -96,16 +97,35 @@ func Run(
 	return response, false, nil
 }
 
-func replay(ctx context.Context, tx sqldb.Tx, k Key) ([]byte, error) {
-	var fingerprint, response []byte
-	err := tx.QueryRowContext(ctx, recall, k.Instance, k.Scope, k.Key).Scan(&fingerprint, &response)
+// Take stores the record of a key whose response is known before its effect, in one statement where Run needs two. False means that
+// the key was taken before; Recall has the response then.
+func Take(ctx context.Context, tx sqldb.Tx, k Key, response []byte, now time.Time) (bool, error) {
+	result, err := tx.ExecContext(ctx, take, k.Instance, k.Scope, k.Key, k.Fingerprint[:], response,
+		sqldb.Micros(now.Add(Lifetime)), sqldb.Micros(now))
 	if err != nil {
-		return nil, fmt.Errorf("recall response: %w", err)
+		return false, fmt.Errorf("take idempotency key: %w", err)
 	}
-	if !bytes.Equal(fingerprint, k.Fingerprint[:]) {
-		return nil, ErrReused
+	taken, err := result.RowsAffected()
+	if err != nil {
+		return false, fmt.Errorf("take idempotency key: %w", err)
 	}
-	return response, nil
+	return taken > 0, nil
+}
+
+// Recall returns the first response of a key, and false if the key is free. The error is ErrReused if the key stands for another
+// request.
+func Recall(ctx context.Context, r sqldb.Reader, k Key, now time.Time) (response []byte, taken bool, err error) {
+	var fingerprint []byte
+	err = r.QueryRowContext(ctx, recall, k.Instance, k.Scope, k.Key, sqldb.Micros(now)).Scan(&fingerprint, &response)
+	switch {
+	case sqldb.IsNoRows(err):
+		return nil, false, nil
+	case err != nil:
+		return nil, false, fmt.Errorf("recall response: %w", err)
+	case subtle.ConstantTimeCompare(fingerprint, k.Fingerprint[:]) == 0:
+		return nil, false, ErrReused
+	}
+	return response, true, nil
 }
 
 // Sweep deletes the keys that have expired, a few hundred at a time, and returns how many there were. A worker calls it now and

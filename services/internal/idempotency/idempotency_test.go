@@ -33,7 +33,7 @@ func eachEngine(t *testing.T, test func(t *testing.T, db *sqldb.DB)) {
 // call runs one request whose effect is a row with the number n; a second one with the same number fails.
 func call(db *sqldb.DB, clk clock.Clock, k idempotency.Key, n int) (response string, replayed bool, err error) {
 	err = db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
-		body, again, err := idempotency.Run(ctx, tx, clk, k, func() ([]byte, error) {
+		body, again, err := idempotency.Run(ctx, tx, clk, &k, func() ([]byte, error) {
 			_, err := tx.ExecContext(ctx, "INSERT INTO effects (id) VALUES ($1)", n)
 			return fmt.Appendf(nil, "answer %d", n), err
 		})
@@ -110,7 +110,7 @@ func TestFailureIsForgotten(t *testing.T) {
 		clk := clock.NewManual(start)
 		refused := errors.New("refused")
 		err := db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
-			_, _, err := idempotency.Run(ctx, tx, clk, key, func() ([]byte, error) { return nil, refused })
+			_, _, err := idempotency.Run(ctx, tx, clk, &key, func() ([]byte, error) { return nil, refused })
 			return err
 		})
 		require.ErrorIs(t, err, refused)
@@ -129,7 +129,7 @@ func TestEmptyResponse(t *testing.T) {
 			k.Key = fmt.Sprint(i)
 			for _, want := range []bool{false, true} {
 				require.NoError(t, db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
-					response, replayed, err := idempotency.Run(ctx, tx, clk, k, func() ([]byte, error) { return body, nil })
+					response, replayed, err := idempotency.Run(ctx, tx, clk, &k, func() ([]byte, error) { return body, nil })
 					if len(response) != 0 || replayed != want {
 						return fmt.Errorf("response %q, replayed %t", response, replayed)
 					}
@@ -206,7 +206,7 @@ func TestSecondWaitsForFirst(t *testing.T) {
 			firstDone := make(chan error, 1)
 			go func() {
 				firstDone <- db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
-					_, _, err := idempotency.Run(ctx, tx, clk, k, func() ([]byte, error) {
+					_, _, err := idempotency.Run(ctx, tx, clk, &k, func() ([]byte, error) {
 						close(inside)
 						<-goOn
 						return []byte("first"), end
@@ -259,7 +259,7 @@ func TestSweep(t *testing.T) {
 			for i := range old {
 				k := key
 				k.Key = fmt.Sprint("old", i)
-				if _, _, err := idempotency.Run(ctx, tx, clk, k, func() ([]byte, error) { return nil, nil }); err != nil {
+				if _, _, err := idempotency.Run(ctx, tx, clk, &k, func() ([]byte, error) { return nil, nil }); err != nil {
 					return err
 				}
 			}
@@ -279,5 +279,91 @@ func TestSweep(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, old, deleted)
 		require.Equal(t, 1, rows(t, db, "idempotency"))
+	})
+}
+
+func TestWithoutAKeyNothingIsKept(t *testing.T) {
+	eachEngine(t, func(t *testing.T, db *sqldb.DB) {
+		clk := clock.NewManual(start)
+		for range 2 {
+			require.NoError(t, db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+				response, replayed, err := idempotency.Run(ctx, tx, clk, nil, func() ([]byte, error) { return []byte("answer"), nil })
+				if string(response) != "answer" || replayed {
+					return fmt.Errorf("response %q, replayed %t", response, replayed)
+				}
+				return err
+			}))
+		}
+		require.Zero(t, rows(t, db, "idempotency"))
+	})
+}
+
+func TestTakeAndRecall(t *testing.T) {
+	eachEngine(t, func(t *testing.T, db *sqldb.DB) {
+		take := func(k idempotency.Key, response string, now time.Time) (taken bool) {
+			require.NoError(t, db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) (err error) {
+				taken, err = idempotency.Take(ctx, tx, k, []byte(response), now)
+				return err
+			}))
+			return taken
+		}
+		recalled := func(k idempotency.Key, now time.Time) (string, bool) {
+			response, taken, err := idempotency.Recall(ctx, db.Reader(), k, now)
+			require.NoError(t, err)
+			return string(response), taken
+		}
+		_, taken := recalled(key, start)
+		require.False(t, taken)
+		require.True(t, take(key, "first", start))
+		last := start.Add(idempotency.Lifetime - time.Microsecond)
+		require.False(t, take(key, "second", last))
+		response, taken := recalled(key, last)
+		require.True(t, taken)
+		require.Equal(t, "first", response)
+		other := key
+		other.Fingerprint[0]++
+		_, _, err := idempotency.Recall(ctx, db.Reader(), other, last)
+		require.ErrorIs(t, err, idempotency.ErrReused)
+
+		end := start.Add(idempotency.Lifetime)
+		_, taken = recalled(other, end)
+		require.False(t, taken, "an expired key is free")
+		require.True(t, take(other, "third", end))
+		response, taken = recalled(other, end)
+		require.True(t, taken)
+		require.Equal(t, "third", response)
+	})
+}
+
+func TestSweeper(t *testing.T) {
+	eachEngine(t, func(t *testing.T, db *sqldb.DB) {
+		clk := clock.NewManual(start.Add(idempotency.Lifetime))
+		took := func(name string, expire time.Time) {
+			k := key
+			k.Key = name
+			require.NoError(t, db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+				_, err := idempotency.Take(ctx, tx, k, nil, expire.Add(-idempotency.Lifetime))
+				return err
+			}))
+		}
+		left := func(n int) {
+			require.Eventually(t, func() bool { return rows(t, db, "idempotency") == n }, 5*time.Second, time.Millisecond)
+		}
+		took("expired", clk.Now())
+		took("expires", clk.Now().Add(idempotency.SweepInterval))
+		sweeper := idempotency.NewSweeper("accounts", db, clk)
+		require.Equal(t, "accounts-sweep", sweeper.Name())
+		running, stop := context.WithCancel(ctx)
+		ended := make(chan error, 1)
+		go func() { ended <- sweeper.Run(running) }()
+		left(1)
+		clk.AwaitTimers(1)
+		clk.Advance(idempotency.SweepInterval)
+		left(0)
+		stop()
+		require.NoError(t, <-ended)
+
+		require.NoError(t, db.Close())
+		require.ErrorIs(t, sweeper.Run(ctx), sqldb.ErrUnavailable, "who runs it runs it again")
 	})
 }

@@ -2,6 +2,7 @@ package sqldb
 
 import (
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -68,7 +69,7 @@ func (w *writer) runCheckpoint(pragma string) (length, copied int, err error) {
 	defer func() { _ = rows.Close() }() // everything was read
 	row := make([]driver.Value, 3)      // busy, log, checkpointed
 	if err := rows.Next(row); err != nil {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		return 0, 0, fmt.Errorf("read result of checkpoint: %w", err)

@@ -14,3 +14,10 @@ const (
 	MaxAttempts     = maxAttempts
 	CheckpointPages = checkpointPages
 )
+
+// Waiting is how many operations wait for the store.
+func (b *Batcher[O]) Waiting() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.waiting)
+}

@@ -24,11 +24,11 @@ func TestQueryOfAReaderIsBrokenOff(t *testing.T) {
 
 	rows, err := pool.QueryContext(ctx, endless)
 	require.NoError(t, err)
+	defer rows.Close()
 	for rows.Next() {
 		require.NoError(t, rows.Scan(&n))
 	}
 	require.ErrorIs(t, rows.Err(), ErrUnavailable, "between two rows")
-	require.NoError(t, rows.Close())
 
 	left, leave := context.WithCancel(ctx)
 	leave()

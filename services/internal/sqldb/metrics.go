@@ -1,12 +1,12 @@
 package sqldb
 
 import (
-	"errors"
-	"fmt"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/prosa-chat/prosa/services/internal/metric"
 )
 
 // metrics counts one store's work, exactly and for Prometheus.
@@ -21,14 +21,14 @@ type metrics struct {
 
 func newMetrics(registerer prometheus.Registerer, service string) (*metrics, error) {
 	label := []string{"store"}
-	commits, err := register(registerer, prometheus.NewCounterVec(prometheus.CounterOpts{
+	commits, err := metric.Shared(registerer, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "prosa_store_commits_total",
 		Help: "Transactions committed; on SQLite one fsync each.",
 	}, label))
 	if err != nil {
 		return nil, err
 	}
-	groupSize, err := register(registerer, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	groupSize, err := metric.Shared(registerer, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "prosa_store_group_size",
 		Help:    "Writes that shared one commit.",
 		Buckets: prometheus.ExponentialBuckets(1, 2, 9), // to maxGroup
@@ -36,7 +36,7 @@ func newMetrics(registerer prometheus.Registerer, service string) (*metrics, err
 	if err != nil {
 		return nil, err
 	}
-	seconds, err := register(registerer, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	seconds, err := metric.Shared(registerer, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "prosa_store_write_seconds",
 		Help:    "Time from the call of a write to its answer.",
 		Buckets: prometheus.ExponentialBuckets(0.00025, 2.5, 12), // 0.25 ms to 6 s
@@ -49,24 +49,6 @@ func newMetrics(registerer prometheus.Registerer, service string) (*metrics, err
 		groupSize: groupSize.WithLabelValues(service),
 		seconds:   seconds.WithLabelValues(service),
 	}, nil
-}
-
-// register returns the collector under which stores of one process meet: the one registered before, if there is one.
-func register[C prometheus.Collector](registerer prometheus.Registerer, collector C) (C, error) {
-	if registerer == nil {
-		return collector, nil
-	}
-	err := registerer.Register(collector)
-	var before prometheus.AlreadyRegisteredError
-	if errors.As(err, &before) {
-		if same, ok := before.ExistingCollector.(C); ok {
-			return same, nil
-		}
-	}
-	if err != nil {
-		return collector, fmt.Errorf("register store metrics: %w", err)
-	}
-	return collector, nil
 }
 
 // committed counts one commit of a group of writes.

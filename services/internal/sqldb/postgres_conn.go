@@ -92,7 +92,7 @@ type postgresRows struct {
 
 func (r *postgresRows) Next(dest []driver.Value) error {
 	err := r.Rows.Next(dest)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return err // the end of the rows
 	}
 	return r.conn.translate(err)

@@ -155,12 +155,15 @@ func TestPoolSizeIsInTheURL(t *testing.T) {
 	db := testkit.Open(t, options)
 	rows, err := db.Reader().QueryContext(ctx, "SELECT 1")
 	require.NoError(t, err)
+	defer rows.Close()
 	leaving, leave := context.WithCancel(ctx)
 	waited := make(chan error, 1)
 	go func() { waited <- db.Write(leaving, insertFn("a")) }()
 	leave()
 	require.ErrorIs(t, <-waited, context.Canceled)
-	require.NoError(t, rows.Close())
+	require.True(t, rows.Next())
+	require.False(t, rows.Next(), "the connection is free after the last row")
+	require.NoError(t, rows.Err())
 	require.NoError(t, db.Write(ctx, insertFn("a")))
 }
 
@@ -208,8 +211,7 @@ func TestAnswerLostOnTheWire(t *testing.T) {
 	_, err = db.Exec1(ctx, insert, "down")
 	require.ErrorIs(t, err, sqldb.ErrUnavailable)
 	require.ErrorIs(t, db.Ping(ctx), sqldb.ErrUnavailable)
-	_, err = db.Reader().QueryContext(ctx, count)
-	require.ErrorIs(t, err, sqldb.ErrUnavailable)
+	require.ErrorIs(t, queryError(db.Reader(), count), sqldb.ErrUnavailable)
 }
 
 // proxy stands between a store and its server and can lose an answer.

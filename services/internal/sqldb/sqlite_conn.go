@@ -81,7 +81,7 @@ func (c *sqliteConn) statement(ctx context.Context, query string) (*sqliteStmt, 
 	if len(c.statements) >= maxStatements && !c.evict() {
 		return nil, nil
 	}
-	prepared, err := c.rawSQLite.PrepareContext(ctx, query)
+	prepared, err := c.PrepareContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}

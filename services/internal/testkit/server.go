@@ -39,8 +39,8 @@ var private struct {
 func findBinaries() string {
 	var candidates []string
 	if path, err := exec.LookPath("postgres"); err == nil {
-		if real, err := filepath.EvalSymlinks(path); err == nil {
-			candidates = append(candidates, filepath.Dir(real))
+		if resolved, err := filepath.EvalSymlinks(path); err == nil {
+			candidates = append(candidates, filepath.Dir(resolved))
 		}
 	}
 	installed, err := filepath.Glob("/usr/lib/postgresql/*/bin")

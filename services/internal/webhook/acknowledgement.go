@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bytes"
+	"errors"
 	"io"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -62,5 +63,5 @@ func acknowledges(body []byte) bool {
 		return false
 	}
 	_, err := decoder.ReadToken()
-	return acknowledged && err == io.EOF
+	return acknowledged && errors.Is(err, io.EOF)
 }

@@ -131,7 +131,7 @@ func judge(caller context.Context, response *http.Response, answer []byte, readE
 		outcome.Acknowledged = true
 	case want == StatusOK && response.StatusCode == http.StatusOK:
 		switch {
-		case readErr == errTooLong:
+		case errors.Is(readErr, errTooLong):
 			outcome.Err = NotAcknowledged
 		case readErr != nil:
 			outcome.Err = classify(caller, readErr)

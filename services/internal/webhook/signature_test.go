@@ -130,7 +130,7 @@ func TestSecretIsMaskedWhereverItIsPrinted(t *testing.T) {
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "secret", secret, "list", []Secret{secret})
 	printed := fmt.Sprintf("%v %+v %#v %s %q %v %+v", secret, secret, secret, secret, secret, []Secret{secret}, struct{ S Secret }{secret}) + log.String()
 	require.NotContains(t, printed, secret.Reveal()[6:])
-	require.NotContains(t, printed, fmt.Sprint(secret.key)[1:20])
+	require.NotContains(t, printed, fmt.Sprintf("%d", secret.key)[1:20])
 	require.Contains(t, printed, "whsec_***")
 	require.Empty(t, Secret{}.Reveal())
 	require.Equal(t, "whsec_***", Secret{}.String())

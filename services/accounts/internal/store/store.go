@@ -5,7 +5,6 @@ import (
 	"context"
 	"embed"
 	"errors"
-	"fmt"
 	"io/fs"
 
 	"github.com/prosa-chat/prosa/services/internal/clock"
@@ -51,28 +50,16 @@ func (s *Store) Ping(ctx context.Context) error { return s.db.Ping(ctx) }
 // last run counts.
 func (s *Store) Once(ctx context.Context, key *idempotency.Key, create func(ctx context.Context, tx *Tx) ([]byte, error)) (response []byte, replayed bool, err error) {
 	err = s.db.Write(ctx, func(ctx context.Context, sqlTx sqldb.Tx) error {
-		run := func() ([]byte, error) { return create(ctx, &Tx{tx: sqlTx}) }
 		var err error
-		if key == nil {
-			replayed = false
-			response, err = run()
-			return err
-		}
-		response, replayed, err = idempotency.Run(ctx, sqlTx, s.clock, *key, run)
+		response, replayed, err = idempotency.Run(ctx, sqlTx, s.clock, key, func() ([]byte, error) {
+			return create(ctx, &Tx{tx: sqlTx})
+		})
 		return err
 	})
 	if err != nil {
 		return nil, false, err
 	}
 	return response, replayed, nil
-}
-
-// Sweep deletes idempotency records that have expired.
-func (s *Store) Sweep(ctx context.Context) error {
-	if _, err := idempotency.Sweep(ctx, s.db, s.clock); err != nil {
-		return fmt.Errorf("sweep idempotency records: %w", err)
-	}
-	return nil
 }
 
 // Tx is what can be made inside Once.

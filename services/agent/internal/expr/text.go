@@ -42,9 +42,9 @@ func text(value ref.Val) string {
 		}
 		return string(v)
 	case types.Timestamp:
-		return v.Time.Format(time.RFC3339Nano)
+		return v.Format(time.RFC3339Nano)
 	case types.Duration:
-		return strconv.FormatFloat(v.Duration.Seconds(), 'f', -1, 64) + "s"
+		return strconv.FormatFloat(v.Seconds(), 'f', -1, 64) + "s"
 	case traits.Lister, traits.Mapper:
 		return jsonText(v)
 	default:

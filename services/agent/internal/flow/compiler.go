@@ -64,7 +64,7 @@ func (c *compiler) node(n *node, def *agentv1.Node) error {
 	for _, name := range sortedKeys(def.GetSet()) {
 		to, ok := parsePlace(name)
 		if !ok {
-			return fmt.Errorf("set %q: the name must begin with context. or contact.", name)
+			return fmt.Errorf("set %q: the name must begin with `context.` or `contact.`", name)
 		}
 		value, err := c.exprs.Template(def.GetSet()[name])
 		if err != nil {
@@ -151,7 +151,7 @@ func (c *compiler) ask(def *agentv1.Ask) (*ask, error) {
 	}
 	var ok bool
 	if a.save, ok = parsePlace(def.GetSave()); !ok {
-		return nil, errors.New("save: the name must begin with context. or contact.")
+		return nil, errors.New("save: the name must begin with `context.` or `contact.`")
 	}
 	if a.prompt, err = c.words(prompt, words); err != nil {
 		return nil, err

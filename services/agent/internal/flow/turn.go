@@ -86,7 +86,6 @@ type run struct {
 
 	ask       *agentv1.OpenAsk
 	menus     []*agentv1.SentMenu
-	ownMenus  bool
 	kept      int // bytes in context and contact, -1 while not measured
 	nodesRun  int
 	output    int // bytes rendered

@@ -2,11 +2,12 @@ package record
 
 import (
 	"context"
-	"errors"
 	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/prosa-chat/prosa/services/internal/metric"
 )
 
 const (
@@ -34,8 +35,7 @@ func NewMetrics(registerer prometheus.Registerer, counter Counter) (*Metrics, er
 	pending := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "prosa_agent_record_pending", Help: "Turns that contacts does not have yet, 100,000 at most; NaN when they cannot be counted.",
 	}, func() float64 {
-		// A scrape hands no context to its collectors.
-		ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), countTimeout) //nolint:forbidigo // a scrape hands no context to its collectors
 		defer cancel()
 		n, err := counter.CountRecords(ctx, countLimit)
 		if err != nil {
@@ -47,8 +47,5 @@ func NewMetrics(registerer prometheus.Registerer, counter Counter) (*Metrics, er
 		recorded: records.WithLabelValues("recorded"), postponed: records.WithLabelValues("postponed"),
 		refused: records.WithLabelValues("refused"),
 	}
-	if registerer == nil {
-		return m, nil
-	}
-	return m, errors.Join(registerer.Register(records), registerer.Register(pending))
+	return m, metric.Register(registerer, records, pending)
 }

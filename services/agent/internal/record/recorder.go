@@ -22,6 +22,9 @@ const (
 	batchBytes = 2 << 20
 	// pollInterval is how long a turn may lie when no wake-up told of it.
 	pollInterval = 500 * time.Millisecond
+	// roundInterval is the least time between a round that found something and the next: what is committed meanwhile shares a call of contacts and a
+	// statement. A turn after a longer silence is recorded at once.
+	roundInterval = 20 * time.Millisecond
 	// minBackoff and maxBackoff bound the wait after a failure; it doubles in between.
 	minBackoff = 100 * time.Millisecond
 	maxBackoff = 30 * time.Second
@@ -74,6 +77,7 @@ type Recorder struct {
 
 	lease      store.Lease
 	leaseUntil time.Time
+	found      bool // the last round found something pending
 }
 
 // NewRecorder returns a recorder.
@@ -97,8 +101,6 @@ var errNotHolder = errors.New("another process records")
 func (r *Recorder) Run(ctx context.Context) error {
 	defer r.giveLease(ctx)
 	backoff := minBackoff
-	timer := r.Clock.NewTimer(pollInterval)
-	defer timer.Stop()
 	for {
 		err := r.runOnce(ctx)
 		if ctx.Err() != nil {
@@ -108,6 +110,9 @@ func (r *Recorder) Run(ctx context.Context) error {
 		switch {
 		case err == nil:
 			backoff = minBackoff
+			if r.found && !r.wait(ctx, nil, roundInterval) {
+				return nil
+			}
 		case errors.Is(err, errNotHolder), errors.Is(err, store.ErrLeaseLost):
 			// Its work, also what is committed here, until it stops.
 			wake = nil
@@ -118,25 +123,36 @@ func (r *Recorder) Run(ctx context.Context) error {
 			r.Logger.LogAttrs(ctx, slog.LevelWarn, "turns could not be recorded", slog.String("error", err.Error()),
 				slog.Duration("retry_in", wait))
 		}
-		timer.Reset(wait)
-		select {
-		case <-ctx.Done():
+		if !r.wait(ctx, wake, wait) {
 			return nil
-		case <-wake:
-		case <-timer.C():
 		}
 	}
+}
+
+// wait waits for a time, or until it is woken; false when the context ended.
+func (r *Recorder) wait(ctx context.Context, wake <-chan struct{}, d time.Duration) bool {
+	timer := r.Clock.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-wake:
+	case <-timer.C():
+	}
+	return true
 }
 
 // runOnce goes once through all that is pending. It fails when there is no point in going on: contacts or the store is away, or
 // another process has the lease.
 func (r *Recorder) runOnce(ctx context.Context) error {
 	var w walk
+	r.found = false
 	for {
 		page, err := r.Store.PendingRecords(ctx, w.last, batchSize)
 		if err != nil {
 			return err
 		}
+		r.found = r.found || len(page) > 0
 		for rest := page; len(rest) > 0; {
 			n := w.cut(rest)
 			if err := r.recordBatch(ctx, &w, rest[:n]); err != nil {

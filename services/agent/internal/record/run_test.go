@@ -44,6 +44,33 @@ func TestWakeUpIsEnough(t *testing.T) {
 	})
 }
 
+// What is said right after a round waits a little and shares one call; what is said after a silence does not wait.
+func TestRoundsAreApart(t *testing.T) {
+	eachEngine(t, func(t *testing.T, f *fixture) {
+		f.converse(t, "acme", "c1", 1, 1)
+		stop := f.start(t)
+		within(t, f.ledger.called)
+		f.clock.AwaitTimers(1)
+		for n := int64(2); n <= 4; n++ {
+			f.converse(t, "acme", "c1", n, n)
+			f.recorder.Wake()
+		}
+		f.clock.Advance(roundInterval - 1)
+		require.Equal(t, 1, f.ledger.total())
+		f.clock.Advance(1)
+		within(t, f.ledger.called)
+		require.Equal(t, 4, f.ledger.total())
+		f.clock.AwaitTimers(1)
+		f.clock.Advance(roundInterval)
+		f.clock.AwaitTimers(1)
+		f.converse(t, "acme", "c1", 5, 5)
+		f.recorder.Wake()
+		within(t, f.ledger.called)
+		stop()
+		require.Equal(t, []int{1, 3, 1}, f.ledger.calls)
+	})
+}
+
 func TestPollIsEnough(t *testing.T) {
 	eachEngine(t, func(t *testing.T, f *fixture) {
 		f.converse(t, "acme", "c1", 1, 1)

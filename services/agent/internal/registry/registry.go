@@ -3,7 +3,6 @@ package registry
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	"github.com/prosa-chat/prosa/services/agent/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/clock"
@@ -23,15 +21,25 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/pagetoken"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
+	"github.com/prosa-chat/prosa/services/internal/updatemask"
 )
 
+// scopeList names the method in page tokens.
+const scopeList = agentv1.AgentService_ListAgents_FullMethodName
+
+// The fields of an agent that can be changed, as a mask names them.
 const (
-	// defaultPageSize is how many agents a page has when the caller does not say.
-	defaultPageSize = 50
-	// scopeCreate and scopeList name the methods in idempotency records and page tokens.
-	scopeCreate = agentv1.AgentService_CreateAgent_FullMethodName
-	scopeList   = agentv1.AgentService_ListAgents_FullMethodName
+	fieldDisplayName = "display_name"
+	fieldDescription = "description"
+	fieldDefinition  = "definition"
 )
+
+// updateRules says what an update may name.
+var updateRules = updatemask.Rules{
+	Resource:   "agent",
+	Changeable: []string{fieldDisplayName, fieldDescription, fieldDefinition},
+	Output:     []string{"id", "assistant_id", "version", "create_time", "update_time"},
+}
 
 // IDs makes identifiers.
 type IDs interface{ New() string }
@@ -49,34 +57,33 @@ type Store interface {
 
 // Registry manages agents. It is safe for concurrent use. Its errors may be sent as they are.
 type Registry struct {
-	store  Store
-	clock  clock.Clock
-	ids    IDs
-	tokens *pagetoken.Codec
+	store   Store
+	clock   clock.Clock
+	ids     IDs
+	tokens  *pagetoken.Codec
+	changed func(instance, agentID string)
 }
 
-// New returns a registry.
-func New(s Store, c clock.Clock, ids IDs, tokens *pagetoken.Codec) *Registry {
-	return &Registry{store: s, clock: c, ids: ids, tokens: tokens}
+// New returns a registry. It calls changed after each change and deletion of an agent, also when it failed: it may have been
+// stored nonetheless.
+func New(s Store, c clock.Clock, ids IDs, tokens *pagetoken.Codec, changed func(instance, agentID string)) *Registry {
+	return &Registry{store: s, clock: c, ids: ids, tokens: tokens, changed: changed}
 }
 
 // Create makes an agent with its first version. The key makes a repetition known: with the same request it gets the first answer
-// again; empty is none. Errors: AGENT_DEFINITION_INVALID, REQUEST_INVALID, IDEMPOTENCY_KEY_REUSED.
-func (r *Registry) Create(ctx context.Context, request *agentv1.CreateAgentRequest, key string) (*agentv1.Agent, error) {
+// again; nil is none. Errors: AGENT_DEFINITION_INVALID, REQUEST_INVALID, IDEMPOTENCY_KEY_REUSED.
+func (r *Registry) Create(ctx context.Context, request *agentv1.CreateAgentRequest, key *idempotency.Key) (*agentv1.Agent, error) {
 	wanted := request.GetAgent()
 	version, err := publish(wanted.GetDefinition())
 	if err != nil {
 		return nil, err
 	}
-	fingerprint, err := fingerprint(request)
-	if err != nil {
-		return nil, rpcerr.Internal(err)
-	}
 	// As exact as it is stored, so that the first answer is what later ones say.
 	now := r.clock.Now().Truncate(time.Microsecond)
 	var response []byte
 	err = r.store.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
-		create := func() ([]byte, error) {
+		var err error
+		response, _, err = idempotency.Run(ctx, tx, r.clock, key, func() ([]byte, error) {
 			created, err := r.store.CreateAgent(ctx, tx, store.Agent{
 				Instance: request.GetInstance(), ID: r.ids.New(), DisplayName: wanted.GetDisplayName(),
 				Description: wanted.GetDescription(), CreateTime: now,
@@ -85,21 +92,9 @@ func (r *Registry) Create(ctx context.Context, request *agentv1.CreateAgentReque
 				return nil, err
 			}
 			return encode(created, wanted)
-		}
-		var err error
-		if key == "" {
-			response, err = create()
-			return err
-		}
-		response, _, err = idempotency.Run(ctx, tx, r.clock, idempotency.Key{
-			Instance: request.GetInstance(), Scope: scopeCreate, Key: key, Fingerprint: fingerprint,
-		}, create)
+		})
 		return err
 	})
-	if errors.Is(err, idempotency.ErrReused) {
-		return nil, rpcerr.New(codes.AlreadyExists, accountsv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_REUSED,
-			"the idempotency key was used with another request")
-	}
 	if err != nil {
 		return nil, rpcerr.FromStore(err)
 	}
@@ -120,31 +115,16 @@ func encode(created *store.Agent, wanted *agentv1.Agent) ([]byte, error) {
 	return raw, nil
 }
 
-func fingerprint(request proto.Message) ([sha256.Size]byte, error) {
-	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(request)
-	if err != nil {
-		return [sha256.Size]byte{}, fmt.Errorf("encode request: %w", err)
-	}
-	return sha256.Sum256(raw), nil
-}
-
 // List gives a page of the agents of an instance, oldest first, and the token of the next; empty at the end. Errors:
 // REQUEST_INVALID for a token that is not this list's.
 func (r *Registry) List(ctx context.Context, request *agentv1.ListAgentsRequest) ([]*agentv1.Agent, string, error) {
-	size := int(request.GetPageSize())
-	if size == 0 {
-		size = defaultPageSize
-	}
+	size := pagetoken.Size(request.GetPageSize())
 	instance := request.GetInstance()
 	var after int64
 	if token := request.GetPageToken(); token != "" {
 		payload, err := r.tokens.Decode(token, instance, scopeList)
 		if err != nil || len(payload) != 8 {
-			reason := "is not a token of this list"
-			if errors.Is(err, pagetoken.ErrExpired) {
-				reason = "has expired"
-			}
-			return nil, "", rpcerr.Invalid(rpcerr.Violation{Field: "pageToken", Reason: reason})
+			return nil, "", rpcerr.Invalid(pagetoken.Violation("pageToken", err))
 		}
 		after = int64(binary.BigEndian.Uint64(payload))
 	}
@@ -186,13 +166,13 @@ func (r *Registry) Lookup(ctx context.Context, instance, agentID string) (int64,
 // Update changes what the mask names and gives the agent as stored. Errors: AGENT_NOT_FOUND, AGENT_DEFINITION_INVALID,
 // REQUEST_INVALID with every path of the mask that cannot be changed.
 func (r *Registry) Update(ctx context.Context, request *agentv1.UpdateAgentRequest) (*agentv1.Agent, error) {
-	paths, err := maskedFields(request)
-	if err != nil {
-		return nil, err
+	paths, violations := updateRules.Paths(request.GetAgent(), request.GetUpdateMask())
+	if len(violations) > 0 {
+		return nil, rpcerr.Invalid(violations...)
 	}
 	instance, agentID, wanted := request.GetInstance(), request.GetId(), request.GetAgent()
 	var change store.AgentChange
-	for path := range paths {
+	for _, path := range paths {
 		switch path {
 		case fieldDisplayName:
 			change.DisplayName = &wanted.DisplayName
@@ -213,6 +193,7 @@ func (r *Registry) Update(ctx context.Context, request *agentv1.UpdateAgentReque
 		return nil, agentNotFound(agentID)
 	}
 	updated, err := r.store.UpdateAgent(ctx, instance, agentID, change, r.clock.Now())
+	r.changed(instance, agentID)
 	if err != nil {
 		return nil, r.fail(err, agentID)
 	}
@@ -229,7 +210,9 @@ func (r *Registry) Delete(ctx context.Context, instance, agentID string) error {
 	if !plausible(instance, agentID) {
 		return agentNotFound(agentID)
 	}
-	if err := r.store.DeleteAgent(ctx, instance, agentID, r.clock.Now()); err != nil {
+	err := r.store.DeleteAgent(ctx, instance, agentID, r.clock.Now())
+	r.changed(instance, agentID)
+	if err != nil {
 		return r.fail(err, agentID)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"github.com/prosa-chat/prosa/services/agent/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/id"
+	"github.com/prosa-chat/prosa/services/internal/idempotency"
 	"github.com/prosa-chat/prosa/services/internal/pagetoken"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
@@ -119,13 +120,13 @@ func faults(t *testing.T, db *sqldb.DB, after bool) {
 	t.Helper()
 	c := clock.NewManual(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
 	s := &faultyStore{Store: store.New(db), after: after, failed: make(map[string]bool)}
-	r := registry.New(s, c, id.NewSource(c, nil), pagetoken.New(make([]byte, pagetoken.KeySize), c))
+	r := registry.New(s, c, id.NewSource(c, nil), pagetoken.New(make([]byte, pagetoken.KeySize), c), func(string, string) {})
 
 	var created *agentv1.Agent
 	n, err := insist(t, func() (err error) {
 		created, err = r.Create(t.Context(), &agentv1.CreateAgentRequest{
 			Instance: "acme", Agent: &agentv1.Agent{Definition: structpb.NewStringValue(eco)},
-		}, "key")
+		}, &idempotency.Key{Instance: "acme", Scope: "create", Key: "key"})
 		return err
 	})
 	require.NoError(t, err)

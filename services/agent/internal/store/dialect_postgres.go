@@ -7,7 +7,9 @@ import (
 )
 
 var postgresDialect = dialect{
-	commitTurn: commitTurnPostgres,
+	newCommit: func(db *sqldb.DB) commitTurn {
+		return func(ctx context.Context, r *turnRow) (bool, error) { return commitTurnPostgres(ctx, db, r) }
+	},
 	deleteRecords: `
 DELETE FROM pending_record p USING jsonb_to_recordset($2::jsonb) AS d (c text, n bigint)
 WHERE p.instance = $1 AND p.conversation_id = d.c AND p.turn_number = d.n

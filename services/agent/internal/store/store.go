@@ -21,20 +21,22 @@ var (
 // Store is the agent service's store. It is safe for concurrent use. Its methods return the errors above, those of sqldb, and
 // those of the context.
 type Store struct {
-	db      *sqldb.DB
-	dialect dialect
+	db         *sqldb.DB
+	dialect    dialect
+	commitTurn commitTurn
 }
 
 // dialect is where the engines differ.
 type dialect struct {
-	commitTurn    commitTurn
+	newCommit     func(db *sqldb.DB) commitTurn
 	deleteRecords string
 }
 
 // New returns the store in db, whose schema is that of Migrations.
 func New(db *sqldb.DB) *Store {
+	d := sqliteDialect
 	if db.Dialect() == sqldb.Postgres {
-		return &Store{db: db, dialect: postgresDialect}
+		d = postgresDialect
 	}
-	return &Store{db: db, dialect: sqliteDialect}
+	return &Store{db: db, dialect: d, commitTurn: d.newCommit(db)}
 }

@@ -104,6 +104,20 @@ type Turn struct {
 	Time time.Time
 }
 
+// After is where the conversation stands once the turn is committed; Position then gives the same.
+func (t *Turn) After() Conversation {
+	c := t.Conversation
+	c.LastTurn++
+	if t.User != nil {
+		c.LastItem++
+	}
+	if t.Bot != nil {
+		c.LastItem++
+	}
+	c.UpdateTime = sqldb.Time(sqldb.Micros(t.Time))
+	return c
+}
+
 // Item is what one side said.
 type Item struct {
 	ID string
@@ -124,7 +138,7 @@ const (
 )
 
 // commitTurn is how an engine stores a turn in one transaction; false when the conversation has moved on.
-type commitTurn func(ctx context.Context, db *sqldb.DB, r *turnRow) (bool, error)
+type commitTurn func(ctx context.Context, r *turnRow) (bool, error)
 
 // turnRow is a turn as its columns want it.
 type turnRow struct {
@@ -138,6 +152,8 @@ type turnRow struct {
 	userSeq, botSeq int64
 	userBody        []byte
 	botBody         []byte
+	// committed is the result, where turns are committed many at a time.
+	committed bool
 }
 
 // CommitTurn stores a turn: its conversation's new state, the turn with its answer, its items, and the record for contacts, all or
@@ -159,7 +175,7 @@ func (s *Store) CommitTurn(ctx context.Context, t *Turn) error {
 		r.botSeq, r.botID, r.botBody = r.items, nullString(&t.Bot.ID), t.Bot.Body
 		r.botAt = sqldb.NullMicros(t.Bot.Time)
 	}
-	committed, err := s.dialect.commitTurn(ctx, s.db, r)
+	committed, err := s.commitTurn(ctx, r)
 	if sqldb.IsUnique(err) {
 		return ErrConflict
 	}

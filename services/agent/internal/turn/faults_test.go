@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	"github.com/prosa-chat/prosa/services/agent/internal/flow"
@@ -15,7 +16,6 @@ import (
 	"github.com/prosa-chat/prosa/services/agent/internal/turn"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // faultyStore fails one call of a method: before it does anything, or after it did all.

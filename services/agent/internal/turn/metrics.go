@@ -1,12 +1,12 @@
 package turn
 
 import (
-	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 
+	"github.com/prosa-chat/prosa/services/internal/metric"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
 
@@ -56,10 +56,7 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 	} {
 		m.outcomes[outcome] = turns.WithLabelValues(outcome)
 	}
-	if registerer == nil {
-		return m, nil
-	}
-	return m, errors.Join(registerer.Register(turns), registerer.Register(m.seconds))
+	return m, metric.Register(registerer, turns, m.seconds)
 }
 
 func (m *Metrics) observe(outcome string, took time.Duration) {

@@ -72,11 +72,19 @@ type Deps struct {
 // Runner runs turns. It is safe for concurrent use.
 type Runner struct {
 	Deps
-	zones zones
+	zones  zones
+	lanes  *lanes
+	agents *agents
 }
 
 // NewRunner returns a runner.
-func NewRunner(deps Deps) *Runner { return &Runner{Deps: deps} }
+func NewRunner(deps Deps) *Runner {
+	return &Runner{Deps: deps, lanes: newLanes(maxLanes, maxLaneBytes), agents: newAgents()}
+}
+
+// AgentChanged tells that an agent was changed or deleted, or may have been, by this process: turns that begin from now on see it. A
+// change by another process is seen within two seconds.
+func (r *Runner) AgentChanged(instance, agentID string) { r.agents.drop(instance, agentID) }
 
 // Run runs the turn of a message, or gives its stored answer when it has run. Errors: AGENT_NOT_FOUND, which is final, also for an
 // unknown instance; REQUEST_INVALID; UNAVAILABLE, DEADLINE_EXCEEDED and CANCELED, after which the same call finds out what
@@ -96,8 +104,14 @@ func (r *Runner) run(ctx context.Context, request *agentv1.RunTurnRequest, began
 	if err := check(request); err != nil {
 		return nil, "", err
 	}
+	lane := store.Lane{
+		Instance: request.GetInstance(), AgentID: request.GetAgentId(), EndpointID: request.GetEndpointId(),
+		Identifier: request.GetIdentifier(),
+	}
+	position := r.remembered(lane, request.GetMessageId(), began)
 	for range maxAttempts {
-		response, outcome, err := r.attempt(ctx, request, began)
+		response, outcome, err := r.attempt(ctx, request, lane, position, began)
+		position = nil
 		if !errors.Is(err, store.ErrConflict) {
 			return response, outcome, err
 		}
@@ -122,18 +136,16 @@ func check(request *agentv1.RunTurnRequest) error {
 	return nil
 }
 
-// attempt computes the turn on the present state and commits it; store.ErrConflict when that state was no longer the present one.
-func (r *Runner) attempt(ctx context.Context, request *agentv1.RunTurnRequest, began time.Time) (*agentv1.RunTurnResponse, string, error) {
-	lane := store.Lane{
-		Instance: request.GetInstance(), AgentID: request.GetAgentId(), EndpointID: request.GetEndpointId(),
-		Identifier: request.GetIdentifier(),
-	}
-	position, err := r.Store.Position(ctx, lane, request.GetMessageId())
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, "", agentNotFound(lane.AgentID)
-	}
-	if err != nil {
-		return nil, "", err
+// attempt computes the turn on a position, or the present one when that is nil, and commits it; store.ErrConflict when that was no
+// longer the present one.
+func (r *Runner) attempt(
+	ctx context.Context, request *agentv1.RunTurnRequest, lane store.Lane, position *position, began time.Time,
+) (*agentv1.RunTurnResponse, string, error) {
+	if position == nil {
+		var err error
+		if position, err = r.read(ctx, lane, request.GetMessageId()); err != nil {
+			return nil, "", err
+		}
 	}
 	if position.Answer != nil {
 		// Before anything else: also when the agent is deleted since, or the turn ended its conversation.
@@ -175,6 +187,9 @@ func (r *Runner) attempt(ctx context.Context, request *agentv1.RunTurnRequest, b
 	if err := r.Store.CommitTurn(ctx, finished); err != nil {
 		return nil, "", err
 	}
+	if !finished.Finished {
+		r.lanes.put(standing{lane: lane, conversation: finished.After(), turnID: finished.ID})
+	}
 	r.Committed()
 	return response, outcomeAnswered, nil
 }
@@ -190,10 +205,14 @@ type opening struct {
 
 // conversation finds the conversation of the lane, or opens one.
 func (r *Runner) conversation(
-	ctx context.Context, request *agentv1.RunTurnRequest, lane store.Lane, position *store.Position, instance *accountsv1.Instance,
+	ctx context.Context, request *agentv1.RunTurnRequest, lane store.Lane, position *position, instance *accountsv1.Instance,
 ) (*opening, error) {
 	current := position.Conversation
 	if current != nil && idle(current, request.GetAcceptTime().AsTime(), instance) {
+		if position.remembered {
+			// It may have moved on. What follows opens an attendance, so it is not done on a hint.
+			return nil, store.ErrConflict
+		}
 		// If it moves on at this very moment the new one cannot be committed beside it, and the turn is computed anew.
 		if err := r.Store.FinishIdle(ctx, lane.Instance, current, r.Clock.Now()); err != nil {
 			return nil, err
@@ -237,7 +256,7 @@ func idle(c *store.Conversation, accepted time.Time, instance *accountsv1.Instan
 
 // input is what the flow gets.
 func (r *Runner) input(
-	request *agentv1.RunTurnRequest, position *store.Position, instance *accountsv1.Instance, c *opening,
+	request *agentv1.RunTurnRequest, position *position, instance *accountsv1.Instance, c *opening,
 ) (flow.Turn, error) {
 	input := flow.Turn{
 		Opening: c.isNew, Text: request.GetText(), Postback: request.GetPostback(),

@@ -140,6 +140,7 @@ func TestDeletedAgentAnswersNobody(t *testing.T) {
 	eachEngine(t, func(t *testing.T, f *fixture) {
 		first := f.run(t, message("m1", "oi"))
 		require.NoError(t, f.store.DeleteAgent(t.Context(), "acme", "a1", start))
+		f.runner.AgentChanged("acme", "a1")
 		_, err := f.runner.Run(t.Context(), message("m2", "João"))
 		requireReason(t, err, codes.NotFound, "AGENT_NOT_FOUND")
 		fresh := message("m3", "oi")

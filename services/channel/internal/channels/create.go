@@ -2,15 +2,14 @@ package channels
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
 
 	channelv1 "github.com/prosa-chat/prosa/gen/go/prosa/channel/v1"
 	"github.com/prosa-chat/prosa/services/channel/internal/directory"
-	"github.com/prosa-chat/prosa/services/channel/internal/idemkey"
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
+	"github.com/prosa-chat/prosa/services/internal/idempotency"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 	"github.com/prosa-chat/prosa/services/internal/webhook"
 )
@@ -28,7 +27,7 @@ func (s *Server) CreateChannel(ctx context.Context, r *channelv1.CreateChannelRe
 		// What was created before is answered again, whatever became of the agent since.
 		sealed, err := s.Store.Recall(ctx, r.GetInstance(), key, s.Clock.Now())
 		if err != nil {
-			return nil, reused(err)
+			return nil, rpcerr.FromStore(err)
 		}
 		if sealed != nil {
 			return s.replay(r.GetInstance(), key, sealed)
@@ -51,7 +50,7 @@ func (s *Server) CreateChannel(ctx context.Context, r *channelv1.CreateChannelRe
 	}
 	sealed, err := s.Store.CreateChannel(ctx, row, key)
 	if err != nil {
-		return nil, reused(err)
+		return nil, rpcerr.FromStore(err)
 	}
 	if sealed != nil {
 		return s.replay(r.GetInstance(), key, sealed)
@@ -91,7 +90,7 @@ func (s *Server) prepare(r *channelv1.CreateChannelRequest) (*store.Channel, *ch
 
 // createKey is the record of the call's idempotency key; nil if it has none.
 func (s *Server) createKey(ctx context.Context, r *channelv1.CreateChannelRequest) (*store.Key, error) {
-	key, ok, err := idemkey.FromContext(ctx)
+	key, ok, err := idempotency.FromContext(ctx)
 	if err != nil || !ok {
 		return nil, err
 	}
@@ -99,7 +98,7 @@ func (s *Server) createKey(ctx context.Context, r *channelv1.CreateChannelReques
 	if err != nil {
 		return nil, rpcerr.Internal(err)
 	}
-	return &store.Key{Scope: "CreateChannel", Key: key, Fingerprint: idemkey.Fingerprint(s.Secret, string(request))}, nil
+	return &store.Key{Scope: "CreateChannel", Key: key, Fingerprint: idempotency.Fingerprint(s.Secret, string(request))}, nil
 }
 
 // seal makes what is stored under the key: the answer holds the signing secret.
@@ -129,11 +128,4 @@ func (s *Server) replay(instance string, key *store.Key, sealed []byte) (*channe
 
 func answerContext(instance string, key *store.Key) string {
 	return "channel/create/" + instance + "/" + key.Key
-}
-
-func reused(err error) error {
-	if errors.Is(err, store.ErrKeyReused) {
-		return idemkey.ErrReused
-	}
-	return rpcerr.FromStore(err)
 }

@@ -115,7 +115,7 @@ func (s *Server) checkURL(target string) error {
 	case errors.As(err, &refused):
 		return rpcerr.New(codes.InvalidArgument, channelv1.ErrorReason_ERROR_REASON_WEBHOOK_URL_REFUSED,
 			"the webhook URL is not one that may be called", "cause", string(refused.Reason)).
-			WithViolations(rpcerr.Violation{Field: "webhookUrl", Reason: refused.Error()})
+			WithViolations(rpcerr.Violation{Field: "channel.webhookUrl", Reason: refused.Error()})
 	default:
 		return rpcerr.Internal(err)
 	}

@@ -36,7 +36,8 @@ func (w *Worker) work(l store.Lane, first *store.Delivery) {
 	w.keeper.Hold(l.LaneKey, l.Epoch, cancel)
 	defer w.keeper.Drop(l.LaneKey, l.Epoch)
 
-	if again := w.drain(ctx, l, first); !again {
+	held, more := w.drain(ctx, l, first)
+	if !held {
 		return
 	}
 	ctx, cancelRelease := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
@@ -46,18 +47,22 @@ func (w *Worker) work(l store.Lane, first *store.Delivery) {
 		// The end of the lease does the same, later.
 		w.Logger.LogAttrs(ctx, slog.LevelWarn, "put lane back", slog.String("channel", l.EndpointID), slog.String("error", err.Error()))
 	}
+	if more {
+		w.Queued(l.EndpointID) // else the rest of the lane would wait for the next poll
+	}
 }
 
-// drain makes deliveries of the lane until one has to wait or none is left. It
-// reports whether the lease is still held and must be given back.
-func (w *Worker) drain(ctx context.Context, l store.Lane, head *store.Delivery) (held bool) {
+// drain makes deliveries of the lane until one has to wait, none is left, or it
+// is the turn of others. It reports whether the lease is still held and must be
+// given back, and whether the lane then goes on at once.
+func (w *Worker) drain(ctx context.Context, l store.Lane, head *store.Delivery) (held, more bool) {
 	defer func() {
 		if value := recover(); value != nil {
 			w.Logger.LogAttrs(ctx, slog.LevelError, "delivery panicked", slog.String("channel", l.EndpointID),
 				slog.String("kind", fmt.Sprintf("%T", value)), slog.String("stack", string(debug.Stack())))
 			// The lease stays until it ends by itself, so that a lane which always
 			// panics is tried now and then only.
-			held = false
+			held, more = false, false
 		}
 	}()
 	settled := l.SettledSeq
@@ -70,7 +75,7 @@ func (w *Worker) drain(ctx context.Context, l store.Lane, head *store.Delivery) 
 			var err error
 			if pending, err = w.Store.Deliveries(ctx, l.LaneKey, settled, readAhead); err != nil || len(pending) == 0 {
 				// Rather than trying at once, again and again, let the lease end.
-				return ctx.Err() != nil
+				return ctx.Err() != nil, false
 			}
 		}
 		channel, err := w.Directory.Get(ctx, l.EndpointID)
@@ -78,20 +83,20 @@ func (w *Worker) drain(ctx context.Context, l store.Lane, head *store.Delivery) 
 			if !errors.Is(err, store.ErrChannelNotFound) && ctx.Err() == nil {
 				w.Logger.LogAttrs(ctx, slog.LevelError, "read channel to deliver to", slog.String("channel", l.EndpointID),
 					slog.String("error", err.Error()))
-				return false // the end of the lease is the wait
+				return false, false // the end of the lease is the wait
 			}
-			return true
+			return true, false
 		}
 		if channel.State != store.Active {
-			return true
+			return true, false
 		}
-		more, held := w.deliver(ctx, channel, &pending[0], l.Epoch)
-		if !more {
-			return held
+		settledOne, held := w.deliver(ctx, channel, &pending[0], l.Epoch)
+		if !settledOne {
+			return held, false
 		}
 		settled, pending = pending[0].Sequence, pending[1:]
 	}
-	return true
+	return true, ctx.Err() == nil
 }
 
 // deliver makes one attempt and stores what came of it. more says that the

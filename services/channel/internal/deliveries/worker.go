@@ -8,7 +8,6 @@ package deliveries
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -22,6 +21,7 @@ import (
 	"github.com/prosa-chat/prosa/services/channel/internal/pool"
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/clock"
+	"github.com/prosa-chat/prosa/services/internal/metric"
 	"github.com/prosa-chat/prosa/services/internal/webhook"
 )
 
@@ -101,12 +101,7 @@ func New(config Config, deps Deps) (*Worker, error) {
 		wake:      pool.NewSignal(),
 		metrics:   newMetrics(deps.Count),
 	}
-	for _, collector := range []prometheus.Collector{w.metrics.attempts, w.metrics.seconds, w.metrics.inFlight} {
-		if err := deps.Metrics.Register(collector); err != nil {
-			return nil, fmt.Errorf("register delivery metrics: %w", err)
-		}
-	}
-	return w, nil
+	return w, metric.Register(deps.Metrics, w.metrics.attempts, w.metrics.seconds, w.metrics.inFlight)
 }
 
 // Name implements lifecycle.Worker.

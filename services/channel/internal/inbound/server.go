@@ -13,10 +13,11 @@ import (
 
 	channelv1 "github.com/prosa-chat/prosa/gen/go/prosa/channel/v1"
 	"github.com/prosa-chat/prosa/services/channel/internal/directory"
-	"github.com/prosa-chat/prosa/services/channel/internal/idemkey"
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/id"
+	"github.com/prosa-chat/prosa/services/internal/idempotency"
+	"github.com/prosa-chat/prosa/services/internal/metric"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
 
@@ -72,12 +73,7 @@ func New(deps Deps) (*Server, error) {
 			Name: "prosa_channel_messages_replayed_total", Help: "Repetitions answered by their idempotency key; nothing was stored.",
 		}),
 	}
-	for _, collector := range []prometheus.Collector{s.accepted, s.replayed} {
-		if err := deps.Metrics.Register(collector); err != nil {
-			return nil, err
-		}
-	}
-	return s, nil
+	return s, metric.Register(deps.Metrics, s.accepted, s.replayed)
 }
 
 var errToken = rpcerr.New(codes.Unauthenticated, channelv1.ErrorReason_ERROR_REASON_INBOUND_TOKEN_INVALID,
@@ -91,7 +87,7 @@ func NotFound(id string) error {
 // ReceiveMessage implements the InboundService.
 func (s *Server) ReceiveMessage(ctx context.Context, r *channelv1.ReceiveMessageRequest) (*channelv1.ReceiveMessageResponse, error) {
 	channelID := strings.ToLower(r.GetChannelId())
-	key, keyed, err := idemkey.FromContext(ctx)
+	key, keyed, err := idempotency.FromContext(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -113,13 +109,13 @@ func (s *Server) ReceiveMessage(ctx context.Context, r *channelv1.ReceiveMessage
 	if keyed {
 		mark := channelKey{channel.ID, key}
 		if !s.inFlight.enter(mark) {
-			return nil, idemkey.ErrInFlight
+			return nil, idempotency.ErrInFlight
 		}
 		defer s.inFlight.leave(mark)
 		record = &store.Key{
 			Scope:       "ReceiveMessage/" + channel.ID,
 			Key:         key,
-			Fingerprint: idemkey.Fingerprint(s.Secret, r.GetClientIdentifier(), r.GetType(), r.GetText(), r.GetPostback()),
+			Fingerprint: idempotency.Fingerprint(s.Secret, r.GetClientIdentifier(), r.GetType(), r.GetText(), r.GetPostback()),
 			Response:    []byte(message.ID),
 		}
 	}
@@ -144,8 +140,6 @@ func (s *Server) accept(ctx context.Context, m *store.Message, key *store.Key) (
 	case errors.Is(err, store.ErrChannelNotFound):
 		s.Directory.Forget(m.ChannelID)
 		return nil, NotFound(m.ChannelID)
-	case errors.Is(err, store.ErrKeyReused):
-		return nil, idemkey.ErrReused
 	case err != nil:
 		return nil, rpcerr.FromStore(err)
 	case accepted.Replayed:

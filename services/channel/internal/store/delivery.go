@@ -80,10 +80,6 @@ func (s *Store) Deliveries(ctx context.Context, key LaneKey, after int64, limit 
 }
 
 const (
-	settleLaneSQL = `
-UPDATE lane SET settled_seq = $5, lease_until = CASE WHEN last_seq = $5 THEN 0 ELSE lease_until END
-WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND epoch = $4 AND settled_seq = $5 - 1 AND lease_until > 0
-RETURNING last_seq`
 	settleDeliverySQL = `
 UPDATE delivery SET state = $5, attempt_count = $6, attempts = $7, settle_time = $8
 WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND sequence = $4`
@@ -97,15 +93,7 @@ RETURNING last_seq`
 // AttemptCount and Attempts. More is true if the lane has further deliveries;
 // the caller still holds it. Otherwise the lease has ended.
 func (s *Store) Settle(ctx context.Context, d *Delivery, epoch int64, now time.Time) (more bool, err error) {
-	err = s.db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
-		var last int64
-		err := tx.QueryRowContext(ctx, settleLaneSQL, d.Instance, d.EndpointID, d.InteractionID, epoch, d.Sequence).Scan(&last)
-		if err != nil {
-			return leased(err)
-		}
-		more = last > d.Sequence
-		return writeAttempts(ctx, tx, d, sql.NullInt64{Int64: sqldb.Micros(now), Valid: true})
-	})
+	more, err = s.dialect.settle(ctx, s.db, d, epoch, now)
 	if err != nil {
 		return false, fmt.Errorf("settle delivery: %w", err)
 	}

@@ -2,8 +2,10 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"time"
 
+	"github.com/prosa-chat/prosa/services/internal/idempotency"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 )
 
@@ -49,7 +51,7 @@ func (postgresDialect) accept(ctx context.Context, db *sqldb.DB, m *Message, key
 	args := []any{m.Instance, m.ChannelID, m.ClientIdentifier, raise, lease, next, m.ID, m.Text, m.Postback, now}
 	if key != nil {
 		query = postgresAcceptWithKey
-		args = append(args, key.Scope, key.Key, key.Fingerprint[:], key.Response, sqldb.Micros(m.CreateTime.Add(keyLifetime)))
+		args = append(args, key.Scope, key.Key, key.Fingerprint[:], key.Response, sqldb.Micros(m.CreateTime.Add(idempotency.Lifetime)))
 	}
 	var (
 		held Held
@@ -86,4 +88,66 @@ WITH due AS (
 UPDATE lane SET epoch = lane.epoch + 1, lease_until = $4, next_time = $4 FROM due
 WHERE lane.instance = due.instance AND lane.endpoint_id = due.endpoint_id AND lane.interaction_id = due.interaction_id
 RETURNING lane.instance, lane.endpoint_id, lane.interaction_id, lane.epoch, lane.settled_seq`
+}
+
+const (
+	postgresSettleLane = `
+UPDATE lane SET settled_seq = $5, lease_until = CASE WHEN last_seq = $5 THEN 0 ELSE lease_until END
+WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND epoch = $4 AND settled_seq = $5 - 1 AND lease_until > 0
+RETURNING last_seq`
+)
+
+func (postgresDialect) finishTurn(ctx context.Context, db *sqldb.DB, turn *Turn, now time.Time) (Finished, error) {
+	f := &finish{turn: turn, now: now}
+	err := db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+		f.finished = Finished{}
+		var last int64
+		err := tx.QueryRowContext(ctx, finishThreadSQL, turn.Instance, turn.ChannelID, turn.ClientIdentifier, turn.Epoch, turn.Seq).Scan(&last)
+		if err != nil {
+			return leased(err)
+		}
+		f.finished.More = last > turn.Seq
+		if len(turn.Answer) == 0 {
+			return nil
+		}
+		return queue(ctx, tx, f)
+	})
+	return f.finished, err
+}
+
+func queue(ctx context.Context, tx sqldb.Tx, f *finish) error {
+	micros := sqldb.Micros(f.now)
+	raise, lease, next := holding(f.turn.HoldLane, micros)
+	key := f.turn.lane()
+	var last, settled, epoch int64
+	err := tx.QueryRowContext(ctx, extendLaneSQL, key.Instance, key.EndpointID, key.InteractionID, len(f.turn.Answer), raise, lease, next).
+		Scan(&last, &settled, &epoch)
+	if sqldb.IsNoRows(err) {
+		return nil // the channel was deleted: nobody waits for the answer
+	}
+	if err != nil {
+		return err
+	}
+	f.queued(last, settled, epoch)
+	for i, answer := range f.turn.Answer {
+		_, err := tx.ExecContext(ctx, insertDeliverySQL, key.Instance, key.EndpointID, key.InteractionID,
+			f.finished.FirstSequence+int64(i), answer.ID, f.turn.ContactID, answer.Body, micros)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (postgresDialect) settle(ctx context.Context, db *sqldb.DB, d *Delivery, epoch int64, now time.Time) (more bool, err error) {
+	err = db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+		var last int64
+		err := tx.QueryRowContext(ctx, postgresSettleLane, d.Instance, d.EndpointID, d.InteractionID, epoch, d.Sequence).Scan(&last)
+		if err != nil {
+			return leased(err)
+		}
+		more = last > d.Sequence
+		return writeAttempts(ctx, tx, d, sql.NullInt64{Int64: sqldb.Micros(now), Valid: true})
+	})
+	return more, err
 }

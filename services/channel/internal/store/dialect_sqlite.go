@@ -8,59 +8,73 @@ import (
 )
 
 // sqliteDialect relies on the one writer: within a transaction nobody else is.
-type sqliteDialect struct{}
+type sqliteDialect struct {
+	accepts  *sqldb.Batcher[acceptance]
+	finishes *sqldb.Batcher[finish]
+	settles  *sqldb.Batcher[settlement]
+}
+
+func newSQLiteDialect(db *sqldb.DB) sqliteDialect {
+	return sqliteDialect{
+		accepts:  sqldb.NewBatcher(db, acceptAll),
+		finishes: sqldb.NewBatcher(db, finishAll),
+		settles:  sqldb.NewBatcher(db, settleAll),
+	}
+}
 
 const (
-	sqliteAcceptThread = `
-INSERT INTO thread (instance, channel_id, client_identifier, last_seq, done_seq, epoch, lease_until, failures, strikes, next_time)
-SELECT $1, $2, $3, 1, 0, $4, $5, 0, 0, $6 FROM channel WHERE instance = $1 AND id = $2 AND delete_time IS NULL
+	acceptThreadConflict = `
 ON CONFLICT (instance, channel_id, client_identifier) DO UPDATE SET
     last_seq    = thread.last_seq + 1,
     epoch       = CASE WHEN thread.done_seq = thread.last_seq THEN thread.epoch + excluded.epoch ELSE thread.epoch END,
     lease_until = CASE WHEN thread.done_seq = thread.last_seq THEN excluded.lease_until ELSE thread.lease_until END,
-    next_time   = CASE WHEN thread.done_seq = thread.last_seq THEN excluded.next_time ELSE thread.next_time END
-RETURNING last_seq, done_seq, epoch`
-	sqliteAcceptMessage = `
-INSERT INTO message (instance, channel_id, client_identifier, seq, id, text, postback, create_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
+    next_time   = CASE WHEN thread.done_seq = thread.last_seq THEN excluded.next_time ELSE thread.next_time END`
 )
 
-// accept answers a repetition from within the transaction: the first message
-// may be in the same group, and neither is answered before both are on disk.
-func (sqliteDialect) accept(ctx context.Context, db *sqldb.DB, m *Message, key *Key, hold time.Time) (Accepted, error) {
+// accept stores a message that has a key alone: its key may be known, and then
+// it is answered from within the transaction, for the first message may be in
+// the same group, and neither is answered before both are on disk.
+func (d sqliteDialect) accept(ctx context.Context, db *sqldb.DB, m *Message, key *Key, hold time.Time) (Accepted, error) {
+	a := &acceptance{message: m, hold: hold}
+	if key == nil {
+		if err := d.accepts.Do(ctx, a); err != nil {
+			return Accepted{}, err
+		}
+		return a.accepted, a.err
+	}
 	var accepted Accepted
 	err := db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
-		now := sqldb.Micros(m.CreateTime)
-		raise, lease, next := holding(hold, now)
-		if key != nil {
-			taken, err := takeKey(ctx, tx, m.Instance, key, m.CreateTime)
-			if err != nil {
-				return err
-			}
-			if !taken {
-				accepted, err = replayed(ctx, tx, m, key)
-				return err
-			}
-		}
-		var (
-			held Held
-			done int64
-		)
-		err := tx.QueryRowContext(ctx, sqliteAcceptThread, m.Instance, m.ChannelID, m.ClientIdentifier, raise, lease, next).
-			Scan(&held.Seq, &done, &held.Epoch)
-		if sqldb.IsNoRows(err) {
-			return ErrChannelNotFound
-		}
+		taken, err := takeKey(ctx, tx, m.Instance, key, m.CreateTime)
 		if err != nil {
 			return err
 		}
-		held.OK = raise == 1 && done == held.Seq-1
-		accepted = Accepted{MessageID: m.ID, Held: held}
-		_, err = tx.ExecContext(ctx, sqliteAcceptMessage, m.Instance, m.ChannelID, m.ClientIdentifier, held.Seq, m.ID, m.Text,
-			m.Postback, now)
-		return err
+		if !taken {
+			accepted, err = replayed(ctx, tx, m, key)
+			return err
+		}
+		if err := acceptAll(ctx, tx, []*acceptance{a}); err != nil {
+			return err
+		}
+		accepted = a.accepted
+		return a.err
 	})
 	return accepted, err
+}
+
+func (d sqliteDialect) finishTurn(ctx context.Context, _ *sqldb.DB, turn *Turn, now time.Time) (Finished, error) {
+	f := &finish{turn: turn, now: now}
+	if err := d.finishes.Do(ctx, f); err != nil {
+		return Finished{}, err
+	}
+	return f.finished, f.err
+}
+
+func (d sqliteDialect) settle(ctx context.Context, _ *sqldb.DB, delivery *Delivery, epoch int64, now time.Time) (bool, error) {
+	s := &settlement{delivery: delivery, epoch: epoch, now: now}
+	if err := d.settles.Do(ctx, s); err != nil {
+		return false, err
+	}
+	return s.more, s.err
 }
 
 // holding gives what an idle queue's epoch is raised by, the lease's end and

@@ -2,15 +2,11 @@ package store
 
 import (
 	"context"
-	"crypto/subtle"
-	"fmt"
 	"time"
 
+	"github.com/prosa-chat/prosa/services/internal/idempotency"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 )
-
-// keyLifetime is how long an idempotency key stands for its first request.
-const keyLifetime = 24 * time.Hour
 
 // Key is a caller's idempotency key, and what it stands for.
 type Key struct {
@@ -26,44 +22,23 @@ type Key struct {
 	Response []byte
 }
 
-const (
-	takeKeySQL = `
-INSERT INTO idempotency (instance, scope, key, fingerprint, response, expire_time) VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (instance, scope, key) DO UPDATE
-SET fingerprint = excluded.fingerprint, response = excluded.response, expire_time = excluded.expire_time
-WHERE idempotency.expire_time <= $7`
-	recallSQL = `
-SELECT fingerprint, response FROM idempotency WHERE instance = $1 AND scope = $2 AND key = $3 AND expire_time > $4`
-)
+func (k *Key) of(instance string) idempotency.Key {
+	return idempotency.Key{Instance: instance, Scope: k.Scope, Key: k.Key, Fingerprint: k.Fingerprint}
+}
 
 // takeKey stores the record of a key and reports false if it was taken.
 func takeKey(ctx context.Context, tx sqldb.Tx, instance string, key *Key, now time.Time) (bool, error) {
-	result, err := tx.ExecContext(ctx, takeKeySQL, instance, key.Scope, key.Key, key.Fingerprint[:], key.Response,
-		sqldb.Micros(now.Add(keyLifetime)), sqldb.Micros(now))
-	if err != nil {
-		return false, fmt.Errorf("take idempotency key: %w", err)
-	}
-	rows, err := result.RowsAffected()
-	return rows > 0, err
+	return idempotency.Take(ctx, tx, key.of(instance), key.Response, now)
 }
 
 // recall returns the first response of a key that is taken; nil if it is not.
 func recall(ctx context.Context, r sqldb.Reader, instance string, key *Key, now time.Time) ([]byte, error) {
-	var fingerprint, response []byte
-	err := r.QueryRowContext(ctx, recallSQL, instance, key.Scope, key.Key, sqldb.Micros(now)).Scan(&fingerprint, &response)
-	switch {
-	case sqldb.IsNoRows(err):
-		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("recall idempotency key: %w", err)
-	case subtle.ConstantTimeCompare(fingerprint, key.Fingerprint[:]) == 0:
-		return nil, ErrKeyReused
-	}
-	return response, nil
+	response, _, err := idempotency.Recall(ctx, r, key.of(instance), now)
+	return response, err
 }
 
 // Recall returns the first response of a key; nil if the key is free, and
-// ErrKeyReused if it stands for another request.
+// idempotency.ErrReused if it stands for another request.
 func (s *Store) Recall(ctx context.Context, instance string, key *Key, now time.Time) ([]byte, error) {
 	return recall(ctx, s.db.Reader(), instance, key, now)
 }

@@ -11,6 +11,8 @@ import (
 // LaneKey names what one conversation has to say to one endpoint.
 type LaneKey struct{ Instance, EndpointID, InteractionID string }
 
+func (k LaneKey) columns() [3]string { return [3]string{k.Instance, k.EndpointID, k.InteractionID} }
+
 // Lane is a lane that the caller holds.
 type Lane struct {
 	LaneKey

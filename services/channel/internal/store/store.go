@@ -26,8 +26,6 @@ import (
 var (
 	// ErrChannelNotFound says that there is no such channel, or that it was deleted.
 	ErrChannelNotFound = errors.New("no such channel")
-	// ErrKeyReused says that an idempotency key stands for another request.
-	ErrKeyReused = errors.New("idempotency key was used with another request")
 	// ErrLeaseLost says that somebody else took the thread or lane since: the result was not stored.
 	ErrLeaseLost = errors.New("lease was lost")
 )
@@ -42,6 +40,9 @@ type Store struct {
 type dialect interface {
 	// accept stores a message as [Store.Accept] says.
 	accept(ctx context.Context, db *sqldb.DB, m *Message, key *Key, hold time.Time) (Accepted, error)
+	// finishTurn and settle are [Store.FinishTurn] and [Store.Settle].
+	finishTurn(ctx context.Context, db *sqldb.DB, turn *Turn, now time.Time) (Finished, error)
+	settle(ctx context.Context, db *sqldb.DB, d *Delivery, epoch int64, now time.Time) (more bool, err error)
 	// claimThreads and claimLanes are UPDATE statements that return what was
 	// taken; see [Store.ClaimThreads] and [Store.ClaimLanes] for their arguments.
 	claimThreads() string
@@ -53,7 +54,7 @@ func New(db *sqldb.DB) *Store {
 	if db.Dialect() == sqldb.Postgres {
 		return &Store{db: db, dialect: postgresDialect{}}
 	}
-	return &Store{db: db, dialect: sqliteDialect{}}
+	return &Store{db: db, dialect: newSQLiteDialect(db)}
 }
 
 // Ping reports whether the store can be used now.

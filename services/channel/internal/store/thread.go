@@ -11,6 +11,8 @@ import (
 // ThreadKey names what one person wrote on one channel.
 type ThreadKey struct{ Instance, ChannelID, ClientIdentifier string }
 
+func (k ThreadKey) columns() [3]string { return [3]string{k.Instance, k.ChannelID, k.ClientIdentifier} }
+
 // Thread is a thread that the caller holds.
 type Thread struct {
 	ThreadKey
@@ -95,13 +97,14 @@ RETURNING last_seq`
 	extendLaneSQL = `
 INSERT INTO lane (instance, endpoint_id, interaction_id, last_seq, settled_seq, epoch, lease_until, next_time)
 SELECT $1, $2, $3, CAST($4 AS BIGINT), 0, CAST($5 AS BIGINT), CAST($6 AS BIGINT), CAST($7 AS BIGINT)
-FROM channel WHERE instance = $1 AND id = $2 AND delete_time IS NULL
+FROM channel WHERE instance = $1 AND id = $2 AND delete_time IS NULL` + extendLaneConflict + `
+RETURNING last_seq, settled_seq, epoch`
+	extendLaneConflict = `
 ON CONFLICT (instance, endpoint_id, interaction_id) DO UPDATE SET
     last_seq    = lane.last_seq + excluded.last_seq,
     epoch       = CASE WHEN lane.settled_seq = lane.last_seq THEN lane.epoch + excluded.epoch ELSE lane.epoch END,
     lease_until = CASE WHEN lane.settled_seq = lane.last_seq THEN excluded.lease_until ELSE lane.lease_until END,
-    next_time   = CASE WHEN lane.settled_seq = lane.last_seq THEN excluded.next_time ELSE lane.next_time END
-RETURNING last_seq, settled_seq, epoch`
+    next_time   = CASE WHEN lane.settled_seq = lane.last_seq THEN excluded.next_time ELSE lane.next_time END`
 	insertDeliverySQL = `
 INSERT INTO delivery (instance, endpoint_id, interaction_id, sequence, id, contact_id, body, state, attempt_count, create_time)
 VALUES ($1, $2, $3, $4, $5, $6, $7, 'PENDING', 0, $8)`
@@ -111,51 +114,24 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, 'PENDING', 0, $8)`
 // one transaction. It fails with ErrLeaseLost if the thread was taken since, or
 // the message is done already.
 func (s *Store) FinishTurn(ctx context.Context, turn *Turn, now time.Time) (Finished, error) {
-	var finished Finished
-	err := s.db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
-		finished = Finished{}
-		var last int64
-		err := tx.QueryRowContext(ctx, finishThreadSQL, turn.Instance, turn.ChannelID, turn.ClientIdentifier, turn.Epoch, turn.Seq).Scan(&last)
-		if err != nil {
-			return leased(err)
-		}
-		finished.More = last > turn.Seq
-		if len(turn.Answer) == 0 {
-			return nil
-		}
-		return queue(ctx, tx, turn, now, &finished)
-	})
+	finished, err := s.dialect.finishTurn(ctx, s.db, turn, now)
 	if err != nil {
 		return Finished{}, fmt.Errorf("finish turn: %w", err)
 	}
 	return finished, nil
 }
 
-func queue(ctx context.Context, tx sqldb.Tx, turn *Turn, now time.Time, finished *Finished) error {
-	micros := sqldb.Micros(now)
-	raise, lease, next := holding(turn.HoldLane, micros)
-	key := LaneKey{Instance: turn.Instance, EndpointID: turn.ChannelID, InteractionID: turn.InteractionID}
-	count := int64(len(turn.Answer))
-	var last, settled, epoch int64
-	err := tx.QueryRowContext(ctx, extendLaneSQL, key.Instance, key.EndpointID, key.InteractionID, count, raise, lease, next).
-		Scan(&last, &settled, &epoch)
-	if sqldb.IsNoRows(err) {
-		return nil // the channel was deleted: nobody waits for the answer
-	}
-	if err != nil {
-		return err
-	}
-	for i := range turn.Answer {
-		_, err := tx.ExecContext(ctx, insertDeliverySQL, key.Instance, key.EndpointID, key.InteractionID, last-count+1+int64(i),
-			turn.Answer[i].ID, turn.ContactID, turn.Answer[i].Body, micros)
-		if err != nil {
-			return err
-		}
-	}
-	finished.Queued, finished.FirstSequence = len(turn.Answer), last-count+1
-	finished.Lane = Lane{LaneKey: key, Epoch: epoch, SettledSeq: settled}
-	finished.LaneHeld = raise == 1 && settled == last-count
-	return nil
+func (t *Turn) lane() LaneKey {
+	return LaneKey{Instance: t.Instance, EndpointID: t.ChannelID, InteractionID: t.InteractionID}
+}
+
+// queued writes down that the answer was queued: the lane's position is that
+// after it.
+func (f *finish) queued(last, settled, epoch int64) {
+	count := int64(len(f.turn.Answer))
+	f.finished.Queued, f.finished.FirstSequence = len(f.turn.Answer), last-count+1
+	f.finished.Lane = Lane{LaneKey: f.turn.lane(), Epoch: epoch, SettledSeq: settled}
+	f.finished.LaneHeld = !f.turn.HoldLane.IsZero() && settled == last-count
 }
 
 // SetAside gives up the head of a held thread: it stays stored with the reason,

@@ -21,6 +21,7 @@ import (
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/id"
+	"github.com/prosa-chat/prosa/services/internal/metric"
 	"github.com/prosa-chat/prosa/services/internal/webhook"
 )
 
@@ -112,12 +113,7 @@ func New(config Config, deps Deps) (*Worker, error) {
 		wake:    pool.NewSignal(),
 		metrics: newMetrics(deps.DeliveryCount),
 	}
-	for _, collector := range []prometheus.Collector{w.metrics.turns, w.metrics.running} {
-		if err := deps.Metrics.Register(collector); err != nil {
-			return nil, err
-		}
-	}
-	return w, nil
+	return w, metric.Register(deps.Metrics, w.metrics.turns, w.metrics.running)
 }
 
 // Name implements lifecycle.Worker.

@@ -75,8 +75,7 @@ func (g *Gauges) backlog() (store.Backlog, time.Time) {
 	if !g.counted.IsZero() && now.Sub(g.counted) < countEvery {
 		return g.last, now
 	}
-	// A scrape has no context of its own.
-	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), countTimeout) //nolint:forbidigo // a scrape hands no context to its collectors
 	defer cancel()
 	if b, err := g.reader.Backlog(ctx); err == nil {
 		g.last = b

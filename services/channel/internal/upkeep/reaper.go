@@ -12,6 +12,7 @@ import (
 	"github.com/prosa-chat/prosa/services/channel/internal/pool"
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/clock"
+	"github.com/prosa-chat/prosa/services/internal/metric"
 )
 
 const (
@@ -50,7 +51,7 @@ func NewReaper(s ReaperStore, c clock.Clock, logger *slog.Logger, poll time.Dura
 			Name: "prosa_channel_messages_cancelled_total", Help: "Accepted messages that were not answered because their channel was deleted.",
 		}),
 	}
-	return r, metrics.Register(r.messages)
+	return r, metric.Register(metrics, r.messages)
 }
 
 // Wake makes the reaper look now.

@@ -1,5 +1,7 @@
 package store
 
+import "github.com/prosa-chat/prosa/services/internal/sqldb"
+
 // PostgreSQL chooses the index by its statistics.
 var postgresDialect = dialect{
 	using: func(string) string { return "" },
@@ -11,7 +13,7 @@ var postgresDialect = dialect{
 	},
 	// The rows are locked in the order of their numbers first: an update alone locks them in any order, and two of them would wait
 	// for each other.
-	raise: newBulk(`
+	raise: sqldb.NewBulk(`
 		WITH raised (id, spoken, finish) AS (VALUES `,
 		[]string{"CAST(? AS bigint)", "CAST(? AS bigint)", "CAST(? AS bigint)"}, `),
 		locked AS MATERIALIZED (

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -106,9 +105,9 @@ func TestPlansOfOtherQueries(t *testing.T) {
 	} {
 		requireNoScan(t, plan(t, db, query, args))
 	}
-	for n, size := range bulkSizes {
+	for n, size := range []int{64, 16, 4, 1} {
 		for what, b := range map[string]struct {
-			statement *bulk
+			statement *sqldb.Bulk
 			columns   int
 			finds     string
 		}{
@@ -122,24 +121,5 @@ func TestPlansOfOtherQueries(t *testing.T) {
 			got := plan(t, db, b.statement[n], values)
 			require.Contains(t, got, b.finds, "%s of %d", what, size)
 		}
-	}
-}
-
-func TestBulkSplit(t *testing.T) {
-	b := newBulk("INSERT ", []string{"$1", "?", "CAST(? AS BIGINT)"}, " END")
-	require.Equal(t, "INSERT ($1, $2, CAST($3 AS BIGINT)), ($1, $4, CAST($5 AS BIGINT)), ($1, $6, CAST($7 AS BIGINT)), ($1, $8, CAST($9 AS BIGINT)) END", b[2])
-	require.Equal(t, "INSERT ($1, $2, CAST($3 AS BIGINT)) END", b[3])
-	for _, n := range []int{0, 1, 3, 4, 5, 63, 64, 65, 500} {
-		var parts []string
-		next := 0
-		require.NoError(t, b.split(n, func(query string, from, to int) error {
-			require.Equal(t, next, from)
-			require.Equal(t, to-from, strings.Count(query, "($1,"))
-			next = to
-			parts = append(parts, fmt.Sprint(to-from))
-			return nil
-		}))
-		require.Equal(t, n, next)
-		require.LessOrEqual(t, len(parts), n/64+3+3+3)
 	}
 }

@@ -55,5 +55,5 @@ type dialect struct {
 	numbers func(parameter string) string
 	// raise adds to attendances of the instance $1: each row has a number, how many messages more, and when it ended or NULL. It gives
 	// number, person and agent of those that there are.
-	raise *bulk
+	raise *sqldb.Bulk
 }

@@ -57,7 +57,7 @@ func (s *Store) RecordTurns(ctx context.Context, instance string, turns []Turn) 
 	return fresh, err
 }
 
-var insertTurn = newBulk(`
+var insertTurn = sqldb.NewBulk(`
 	INSERT INTO turn (instance, turn_id, attendance_id, items) VALUES `,
 	[]string{"$1", "?", "?", "?"}, `
 	ON CONFLICT (instance, turn_id) DO NOTHING RETURNING turn_id`)
@@ -65,7 +65,7 @@ var insertTurn = newBulk(`
 // insertTurns stores what was said and gives the turns that are new.
 func insertTurns(ctx context.Context, tx sqldb.Tx, instance string, turns []Turn) ([]*Turn, error) {
 	unseen := make(map[string]bool, len(turns)) // a turn may come twice in one call
-	err := insertTurn.split(len(turns), func(query string, from, to int) (err error) {
+	err := insertTurn.Split(len(turns), func(query string, from, to int) (err error) {
 		args := make([]any, 0, 1+3*(to-from))
 		args = append(args, instance)
 		for i := range turns[from:to] {
@@ -132,7 +132,7 @@ func (s *Store) raiseAttendances(ctx context.Context, tx sqldb.Tx, instance stri
 	slices.SortFunc(raises, func(a, b *raise) int { return cmp.Compare(a.id, b.id) })
 
 	owners := make(map[int64]owner, len(raises))
-	err := s.dialect.raise.split(len(raises), func(query string, from, to int) error {
+	err := s.dialect.raise.Split(len(raises), func(query string, from, to int) error {
 		args := make([]any, 0, 1+3*(to-from))
 		args = append(args, instance)
 		for _, r := range raises[from:to] {

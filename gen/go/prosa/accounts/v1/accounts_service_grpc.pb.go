@@ -33,7 +33,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// AccountsService manages instances and their API keys (contract/management.md).
+// AccountsService manages instances and their API keys.
 //
 // Every create takes the metadata `idempotency-key`: the same key with the
 // same request within 24 hours gives the first answer again and creates
@@ -42,8 +42,7 @@ type AccountsServiceClient interface {
 	// CreateInstance makes a tenant. Errors: INSTANCE_EXISTS when the slug is
 	// or was in use.
 	CreateInstance(ctx context.Context, in *CreateInstanceRequest, opts ...grpc.CallOption) (*CreateInstanceResponse, error)
-	// ListInstances gives the instances by slug. An instance's own key sees
-	// only its instance.
+	// ListInstances gives the instances by slug. For the root key alone.
 	ListInstances(ctx context.Context, in *ListInstancesRequest, opts ...grpc.CallOption) (*ListInstancesResponse, error)
 	// GetInstance gives one instance. Errors: INSTANCE_NOT_FOUND.
 	GetInstance(ctx context.Context, in *GetInstanceRequest, opts ...grpc.CallOption) (*GetInstanceResponse, error)
@@ -156,7 +155,7 @@ func (c *accountsServiceClient) DeleteApiKey(ctx context.Context, in *DeleteApiK
 // All implementations must embed UnimplementedAccountsServiceServer
 // for forward compatibility.
 //
-// AccountsService manages instances and their API keys (contract/management.md).
+// AccountsService manages instances and their API keys.
 //
 // Every create takes the metadata `idempotency-key`: the same key with the
 // same request within 24 hours gives the first answer again and creates
@@ -165,8 +164,7 @@ type AccountsServiceServer interface {
 	// CreateInstance makes a tenant. Errors: INSTANCE_EXISTS when the slug is
 	// or was in use.
 	CreateInstance(context.Context, *CreateInstanceRequest) (*CreateInstanceResponse, error)
-	// ListInstances gives the instances by slug. An instance's own key sees
-	// only its instance.
+	// ListInstances gives the instances by slug. For the root key alone.
 	ListInstances(context.Context, *ListInstancesRequest) (*ListInstancesResponse, error)
 	// GetInstance gives one instance. Errors: INSTANCE_NOT_FOUND.
 	GetInstance(context.Context, *GetInstanceRequest) (*GetInstanceResponse, error)

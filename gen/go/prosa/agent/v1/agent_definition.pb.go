@@ -23,7 +23,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// AgentDefinition says what an agent does (contract/agent-definition.md). It is
+// AgentDefinition says what an agent does. It is
 // written as YAML or JSON.
 type AgentDefinition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`

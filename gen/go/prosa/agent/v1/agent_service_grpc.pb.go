@@ -30,7 +30,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// AgentService manages agents (contract/management.md).
+// AgentService manages agents.
 //
 // Every create takes the metadata `idempotency-key`: the same key with the
 // same request within 24 hours gives the first answer again and creates
@@ -117,7 +117,7 @@ func (c *agentServiceClient) DeleteAgent(ctx context.Context, in *DeleteAgentReq
 // All implementations must embed UnimplementedAgentServiceServer
 // for forward compatibility.
 //
-// AgentService manages agents (contract/management.md).
+// AgentService manages agents.
 //
 // Every create takes the metadata `idempotency-key`: the same key with the
 // same request within 24 hours gives the first answer again and creates

@@ -25,8 +25,7 @@ const (
 )
 
 // State says whether deliveries to the webhook are attempted. The values
-// carry no prefix because the documented JSON names are bare
-// (contract/management.md).
+// carry no prefix because the documented JSON names are bare.
 type Channel_State int32
 
 const (
@@ -88,8 +87,7 @@ func (Channel_State) EnumDescriptor() ([]byte, []int) {
 }
 
 // Acknowledgement says which answer of the receiver counts as success. The
-// values carry no prefix because the documented JSON names are bare
-// (contract/management.md).
+// values carry no prefix because the documented JSON names are bare.
 type Channel_Acknowledgement int32
 
 const (

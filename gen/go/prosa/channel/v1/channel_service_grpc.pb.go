@@ -30,7 +30,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// ChannelService manages channels (contract/management.md).
+// ChannelService manages channels.
 //
 // Every create takes the metadata `idempotency-key`: the same key with the
 // same request within 24 hours gives the first answer again and creates
@@ -115,7 +115,7 @@ func (c *channelServiceClient) DeleteChannel(ctx context.Context, in *DeleteChan
 // All implementations must embed UnimplementedChannelServiceServer
 // for forward compatibility.
 //
-// ChannelService manages channels (contract/management.md).
+// ChannelService manages channels.
 //
 // Every create takes the metadata `idempotency-key`: the same key with the
 // same request within 24 hours gives the first answer again and creates

@@ -26,7 +26,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// InboundService takes customers' messages (contract/api-channel.md). A
+// InboundService takes customers' messages. A
 // documented surface: over REST its paths, fields and bodies are fixed.
 type InboundServiceClient interface {
 	// ReceiveMessage stores a message and answers as soon as it is on disk; the
@@ -66,7 +66,7 @@ func (c *inboundServiceClient) ReceiveMessage(ctx context.Context, in *ReceiveMe
 // All implementations must embed UnimplementedInboundServiceServer
 // for forward compatibility.
 //
-// InboundService takes customers' messages (contract/api-channel.md). A
+// InboundService takes customers' messages. A
 // documented surface: over REST its paths, fields and bodies are fixed.
 type InboundServiceServer interface {
 	// ReceiveMessage stores a message and answers as soon as it is on disk; the

@@ -822,7 +822,7 @@ const file_prosa_contacts_v1_contacts_service_proto_rawDesc = "" +
 	"\x05flags\x18\x04 \x01(\v2\x1f.prosa.contacts.v1.ContactFlagsR\x05flags\x12(\n" +
 	"\n" +
 	"pagination\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\n" +
-	"pagination\"\xc1\x04\n" +
+	"pagination\"\xb1\x05\n" +
 	"\x0eContactFilters\x12\x1c\n" +
 	"\x02id\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x01H\x00R\x02id\x88\x01\x01\x12/\n" +
 	"\fassistant_id\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x01H\x01R\vassistantId\x88\x01\x01\x123\n" +
@@ -830,10 +830,13 @@ const file_prosa_contacts_v1_contacts_service_proto_rawDesc = "" +
 	"identifier\x18\x03 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\x80\x02\xba\x01\x01\x00H\x02R\n" +
 	"identifier\x88\x01\x01\x124\n" +
 	"\vexternal_id\x18\x04 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\x80\x02\xba\x01\x01\x00H\x03R\n" +
-	"externalId\x88\x01\x01\x12^\n" +
+	"externalId\x88\x01\x01\x12\x96\x01\n" +
 	"\n" +
-	"start_date\x18\x05 \x01(\tB:\xbaH7r523^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$H\x04R\tstartDate\x88\x01\x01\x12Z\n" +
-	"\bend_date\x18\x06 \x01(\tB:\xbaH7r523^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$H\x05R\aendDate\x88\x01\x01\x12*\n" +
+	"start_date\x18\x05 \x01(\tBr\xbaHo\xba\x01l\n" +
+	"\n" +
+	"start_date\x12\x19must be a day, YYYY-MM-DD\x1aCthis.matches('^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$')H\x04R\tstartDate\x88\x01\x01\x12\x90\x01\n" +
+	"\bend_date\x18\x06 \x01(\tBp\xbaHm\xba\x01j\n" +
+	"\bend_date\x12\x19must be a day, YYYY-MM-DD\x1aCthis.matches('^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$')H\x05R\aendDate\x88\x01\x01\x12*\n" +
 	"\x06source\x18\a \x01(\tB\r\xbaH\n" +
 	"r\b\x10\x01\x18@\xba\x01\x01\x00H\x06R\x06source\x88\x01\x01\x12%\n" +
 	"\x05limit\x18\b \x01(\x05B\n" +

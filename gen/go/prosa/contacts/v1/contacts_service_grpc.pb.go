@@ -26,7 +26,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// ContactsService finds attendances (contract/contacts.md). A documented
+// ContactsService finds attendances. A documented
 // surface: over REST its paths, fields and bodies are fixed.
 type ContactsServiceClient interface {
 	// QueryContacts gives a page of the attendances that match every given
@@ -62,7 +62,7 @@ func (c *contactsServiceClient) QueryContacts(ctx context.Context, in *QueryCont
 // All implementations must embed UnimplementedContactsServiceServer
 // for forward compatibility.
 //
-// ContactsService finds attendances (contract/contacts.md). A documented
+// ContactsService finds attendances. A documented
 // surface: over REST its paths, fields and bodies are fixed.
 type ContactsServiceServer interface {
 	// QueryContacts gives a page of the attendances that match every given

@@ -147,7 +147,7 @@ func (Media_Kind) EnumDescriptor() ([]byte, []int) {
 }
 
 // Message is one message of an answer. On the documented REST surfaces it is
-// written in the form of the API Channel (contract/api-channel.md): `type`
+// written in the form of the API Channel: `type`
 // names the content that is set.
 type Message struct {
 	state protoimpl.MessageState `protogen:"open.v1"`

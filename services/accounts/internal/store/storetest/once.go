@@ -69,7 +69,9 @@ func sweepTakesExpiredRecordsOnly(t *testing.T, f *fixture) {
 	f.clock.Advance(23 * time.Hour)
 	require.False(t, put("young"))
 	f.clock.Advance(2 * time.Hour)
-	require.NoError(t, f.store.Sweep(t.Context()))
+	deleted, err := idempotency.Sweep(t.Context(), f.db, f.clock)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, deleted)
 
 	var left int
 	require.NoError(t, f.db.Reader().QueryRowContext(t.Context(), `SELECT count(*) FROM idempotency WHERE instance = $1`, "").Scan(&left))

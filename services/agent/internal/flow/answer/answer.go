@@ -24,10 +24,10 @@ var kinds = map[string]Kind{
 	"email":  {name: "email", normalise: func(s string, _ time.Time) (string, bool) { return email(s) }},
 }
 
-const (
-	regexPrefix = "regex:"
+const regexPrefix = "regex:"
 
-	// Text and Date are the kinds of a question that does not say one.
+// The kinds of a question that does not say one.
+const (
 	Text = "text"
 	Date = "date"
 )

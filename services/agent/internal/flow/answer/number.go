@@ -13,8 +13,7 @@ func number(s string) (string, bool) {
 	if len(s) > maxNumber {
 		return "", false
 	}
-	negative := false
-	s, negative = cutSign(s)
+	s, negative := cutSign(s)
 	if rest, found := strings.CutPrefix(s, "R$"); found && !negative {
 		s, negative = cutSign(strings.TrimSpace(rest))
 	}

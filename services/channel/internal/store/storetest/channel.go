@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
+	"github.com/prosa-chat/prosa/services/internal/idempotency"
 )
 
 var channelCases = []Case{
@@ -112,8 +113,8 @@ var channelCases = []Case{
 		require.Equal(t, "gone", got.StateReason)
 	}},
 	{"create with a key takes effect once", func(t *testing.T, s *store.Store) {
-		key := func(print byte, response string) *store.Key {
-			return &store.Key{Scope: "CreateChannel", Key: "k", Fingerprint: [32]byte{print}, Response: []byte(response)}
+		key := func(fingerprint byte, response string) *store.Key {
+			return &store.Key{Scope: "CreateChannel", Key: "k", Fingerprint: [32]byte{fingerprint}, Response: []byte(response)}
 		}
 		replay, err := s.CreateChannel(t.Context(), channel("acme", 1), key(1, "first"))
 		require.NoError(t, err)
@@ -122,7 +123,7 @@ var channelCases = []Case{
 		require.NoError(t, err)
 		require.Equal(t, "first", string(replay))
 		_, err = s.CreateChannel(t.Context(), channel("acme", 3), key(2, "third"))
-		require.ErrorIs(t, err, store.ErrKeyReused)
+		require.ErrorIs(t, err, idempotency.ErrReused)
 		replay, err = s.CreateChannel(t.Context(), channel("other", 4), key(2, "of another instance"))
 		require.NoError(t, err)
 		require.Nil(t, replay)

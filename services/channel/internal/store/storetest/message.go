@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
+	"github.com/prosa-chat/prosa/services/internal/idempotency"
 )
 
 var messageCases = []Case{
@@ -68,8 +69,8 @@ var messageCases = []Case{
 	}},
 	{"the same key gives the first message again", func(t *testing.T, s *store.Store) {
 		c := create(t, s, "acme", 1)
-		key := func(print byte, m *store.Message) *store.Key {
-			return &store.Key{Scope: "ReceiveMessage/" + c.ID, Key: "k1", Fingerprint: [32]byte{print}, Response: []byte(m.ID)}
+		key := func(fingerprint byte, m *store.Message) *store.Key {
+			return &store.Key{Scope: "ReceiveMessage/" + c.ID, Key: "k1", Fingerprint: [32]byte{fingerprint}, Response: []byte(m.ID)}
 		}
 		first := message(c, "ana", "oi", at(0))
 		accepted, err := s.Accept(t.Context(), first, key(1, first), time.Time{})
@@ -80,7 +81,7 @@ var messageCases = []Case{
 		require.NoError(t, err)
 		require.Equal(t, store.Accepted{MessageID: first.ID, Replayed: true}, accepted)
 		_, err = s.Accept(t.Context(), again, key(2, again), time.Time{})
-		require.ErrorIs(t, err, store.ErrKeyReused)
+		require.ErrorIs(t, err, idempotency.ErrReused)
 		require.EqualValues(t, 1, backlog(t, s).Messages)
 
 		// One moment before its end the key stands, then it is free.

@@ -98,7 +98,7 @@ CREATE TABLE pending_record (
     tries BIGINT NOT NULL DEFAULT 0,
     retry_time BIGINT,
     PRIMARY KEY (instance, conversation_id, turn_number)
-) WITHOUT ROWID;
+);
 
 -- Turns that contacts refused for good, kept for whoever looks into it.
 CREATE TABLE refused_record (

@@ -1,0 +1,143 @@
+package e2e
+
+import (
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
+	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
+	channelv1 "github.com/prosa-chat/prosa/gen/go/prosa/channel/v1"
+	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
+	"github.com/prosa-chat/prosa/services/e2e/internal/harness"
+)
+
+// place is an instance with one of everything that a request can name.
+type place struct {
+	instance, apiKey, agent, channel string
+	assistant, attendance            int64
+	// person is a person whom only this place knows; attribute is the value of
+	// each of their attributes; external is the id of another system.
+	person, attribute, external string
+	// pages are tokens of second pages, by the method that gave them.
+	pages map[protoreflect.Name]string
+}
+
+// nowhere has the form of a place, and nothing of it exists.
+var nowhere = place{
+	instance: "nowhere", apiKey: "0123456789abcdef01234561", agent: "0123456789abcdef01234562", channel: "0123456789abcdef01234563",
+	assistant: 1 << 40, attendance: 1 << 41, person: "nobody", attribute: "99999999999", external: "nothing",
+	pages: map[protoreflect.Name]string{
+		"ListInstances": forged, "ListApiKeys": forged, "ListAgents": forged, "ListChannels": forged, "QueryContacts": forged,
+	},
+}
+
+// forged is a page token that nobody gave.
+const forged = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ejAxMjM0NTY3ODkrLw"
+
+// wallCalls says for each RPC that strangers may call how it is called in a
+// place: requests that succeed there, and that fill, one or the other, every
+// field by which something is named. TestWalls finds those fields itself, and
+// puts another place's values into them.
+var wallCalls = map[protoreflect.FullName]func(p place) []proto.Message{
+	"prosa.accounts.v1.AccountsService.CreateInstance": func(p place) []proto.Message {
+		return []proto.Message{&accountsv1.CreateInstanceRequest{Instance: &accountsv1.Instance{Slug: p.instance}}}
+	},
+	"prosa.accounts.v1.AccountsService.ListInstances": func(p place) []proto.Message {
+		return []proto.Message{&accountsv1.ListInstancesRequest{PageSize: 1, PageToken: p.pages["ListInstances"]}}
+	},
+	"prosa.accounts.v1.AccountsService.GetInstance": func(p place) []proto.Message {
+		return []proto.Message{&accountsv1.GetInstanceRequest{Instance: p.instance}}
+	},
+	"prosa.accounts.v1.AccountsService.UpdateInstance": func(p place) []proto.Message {
+		return []proto.Message{&accountsv1.UpdateInstanceRequest{
+			Slug: p.instance, Instance: &accountsv1.Instance{Slug: p.instance, DisplayName: "changed"}, UpdateMask: named("display_name"),
+		}}
+	},
+	"prosa.accounts.v1.AccountsService.CreateApiKey": func(p place) []proto.Message {
+		return []proto.Message{&accountsv1.CreateApiKeyRequest{
+			Instance: p.instance, ApiKey: &accountsv1.ApiKey{Id: p.apiKey, DisplayName: "another", Scopes: []string{"contacts.read"}},
+		}}
+	},
+	"prosa.accounts.v1.AccountsService.ListApiKeys": func(p place) []proto.Message {
+		return []proto.Message{&accountsv1.ListApiKeysRequest{Instance: p.instance, PageSize: 1, PageToken: p.pages["ListApiKeys"]}}
+	},
+	"prosa.accounts.v1.AccountsService.GetApiKey": func(p place) []proto.Message {
+		return []proto.Message{&accountsv1.GetApiKeyRequest{Instance: p.instance, Id: p.apiKey}}
+	},
+	"prosa.accounts.v1.AccountsService.DeleteApiKey": func(p place) []proto.Message {
+		return []proto.Message{&accountsv1.DeleteApiKeyRequest{Instance: p.instance, Id: p.apiKey}}
+	},
+
+	"prosa.agent.v1.AgentService.CreateAgent": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.CreateAgentRequest{
+			Instance: p.instance, Agent: &agentv1.Agent{Id: p.agent, AssistantId: p.assistant, Definition: structpb.NewStringValue(harness.Echo)},
+		}}
+	},
+	"prosa.agent.v1.AgentService.ListAgents": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.ListAgentsRequest{Instance: p.instance, PageSize: 1, PageToken: p.pages["ListAgents"]}}
+	},
+	"prosa.agent.v1.AgentService.GetAgent": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.GetAgentRequest{Instance: p.instance, Id: p.agent}}
+	},
+	"prosa.agent.v1.AgentService.UpdateAgent": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.UpdateAgentRequest{
+			Instance: p.instance, Id: p.agent, UpdateMask: named("display_name"),
+			Agent: &agentv1.Agent{Id: p.agent, AssistantId: p.assistant, DisplayName: "changed"},
+		}}
+	},
+	"prosa.agent.v1.AgentService.DeleteAgent": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.DeleteAgentRequest{Instance: p.instance, Id: p.agent}}
+	},
+
+	"prosa.channel.v1.ChannelService.CreateChannel": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.CreateChannelRequest{
+			Instance: p.instance, Channel: &channelv1.Channel{Id: p.channel, AgentId: p.agent, WebhookUrl: "https://example.com/"},
+		}}
+	},
+	"prosa.channel.v1.ChannelService.ListChannels": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.ListChannelsRequest{Instance: p.instance, PageSize: 1, PageToken: p.pages["ListChannels"]}}
+	},
+	"prosa.channel.v1.ChannelService.GetChannel": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.GetChannelRequest{Instance: p.instance, Id: p.channel}}
+	},
+	"prosa.channel.v1.ChannelService.UpdateChannel": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.UpdateChannelRequest{
+			Instance: p.instance, Id: p.channel, UpdateMask: named("display_name", "agent_id"),
+			Channel: &channelv1.Channel{Id: p.channel, AgentId: p.agent, DisplayName: "changed"},
+		}}
+	},
+	"prosa.channel.v1.ChannelService.DeleteChannel": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.DeleteChannelRequest{Instance: p.instance, Id: p.channel}}
+	},
+
+	"prosa.contacts.v1.ContactsService.QueryContacts": func(p place) []proto.Message {
+		filters := []*contactsv1.ContactFilters{
+			{Id: &p.attendance}, {AssistantId: &p.assistant}, {Identifier: &p.person}, {ExternalId: &p.external},
+		}
+		attributes := []*contactsv1.ContactAttributes{
+			{Cpf: &p.attribute}, {Phone: &p.attribute}, {Email: &p.attribute}, {IdentificationNumber: &p.attribute},
+			{IdentificationNumber2: &p.attribute}, {IdentificationNumber3: &p.attribute}, {IdentificationNumber4: &p.attribute},
+		}
+		requests := []proto.Message{&contactsv1.QueryContactsRequest{
+			Instance: p.instance, Filters: &contactsv1.ContactFilters{Limit: proto.Int32(1)}, Pagination: p.pages["QueryContacts"],
+		}}
+		flags := &contactsv1.ContactFlags{History: true, Events: true}
+		for _, f := range filters {
+			requests = append(requests, &contactsv1.QueryContactsRequest{Instance: p.instance, Filters: f, Flags: flags})
+		}
+		for _, a := range attributes {
+			requests = append(requests, &contactsv1.QueryContactsRequest{Instance: p.instance, Attributes: a, Flags: flags})
+		}
+		return requests
+	},
+}
+
+// capabilities are the RPCs that anyone may call because what they name cannot
+// be guessed: to know it is the right. There is nothing to compare.
+var capabilities = map[protoreflect.FullName]string{
+	"prosa.channel.v1.InboundService.ReceiveMessage": "the channel's id is the capability (contract/api-channel.md)",
+}
+
+func named(fields ...string) *fieldmaskpb.FieldMask { return &fieldmaskpb.FieldMask{Paths: fields} }

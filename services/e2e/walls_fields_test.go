@@ -1,0 +1,87 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// nameField is a field of a request by which something or somebody is named.
+type nameField []protoreflect.FieldDescriptor
+
+// nameFields are the fields of a message, at any depth, that name something.
+// The rule is by name, so that a new field is found: `instance`, `slug`, ids,
+// page tokens, and that by which persons are known.
+func nameFields(t *testing.T, message protoreflect.MessageDescriptor) []nameField {
+	t.Helper()
+	var found []nameField
+	for i := range message.Fields().Len() {
+		field := message.Fields().Get(i)
+		if inner := field.Message(); inner != nil {
+			if strings.HasPrefix(string(inner.FullName()), "google.protobuf.") {
+				continue
+			}
+			deeper := nameFields(t, inner)
+			require.False(t, (field.IsList() || field.IsMap()) && len(deeper) > 0,
+				"%s repeats something with names in it: teach nameField to go into lists", field.FullName())
+			for _, path := range deeper {
+				found = append(found, append(nameField{field}, path...))
+			}
+			continue
+		}
+		if names(string(field.Name())) {
+			require.False(t, field.IsList(), "%s is a list of names: teach nameField to go into lists", field.FullName())
+			found = append(found, nameField{field})
+		}
+	}
+	return found
+}
+
+func names(field string) bool {
+	switch field {
+	case "instance", "slug", "id", "identifier", "pagination", "page_token", "cursor", "cpf", "phone", "email":
+		return true
+	}
+	return strings.HasSuffix(field, "_id") || strings.HasSuffix(field, "_identifier") || strings.HasPrefix(field, "identification_number")
+}
+
+func (f nameField) last() protoreflect.FieldDescriptor { return f[len(f)-1] }
+
+// String is the field's path, as in "channel.agent_id".
+func (f nameField) String() string {
+	parts := make([]string, len(f))
+	for i, field := range f {
+		parts[i] = string(field.Name())
+	}
+	return strings.Join(parts, ".")
+}
+
+func (f nameField) has(message proto.Message) bool {
+	at := message.ProtoReflect()
+	for _, field := range f[:len(f)-1] {
+		at = at.Get(field).Message()
+	}
+	return at.Has(f.last())
+}
+
+func (f nameField) value(message proto.Message) protoreflect.Value {
+	at := message.ProtoReflect()
+	for _, field := range f[:len(f)-1] {
+		at = at.Get(field).Message()
+	}
+	return at.Get(f.last())
+}
+
+// with is the message with this field as it is in another one.
+func (f nameField) with(message, other proto.Message) proto.Message {
+	changed := proto.CloneOf(message)
+	at := changed.ProtoReflect()
+	for _, field := range f[:len(f)-1] {
+		at = at.Mutable(field).Message()
+	}
+	at.Set(f.last(), f.value(other))
+	return changed
+}

@@ -1,0 +1,234 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
+	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
+	channelv1 "github.com/prosa-chat/prosa/gen/go/prosa/channel/v1"
+	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
+	"github.com/prosa-chat/prosa/services/e2e/internal/harness"
+)
+
+const (
+	// sharedPerson is known in both places.
+	sharedPerson = "pessoa"
+	// inboundToken ends the token of a place's channel, after its instance.
+	inboundToken = "-inbound-token-0123456789"
+	// answered begins what world.call gives for an answer.
+	answered = "OK "
+)
+
+// learner is an agent that keeps what it is told as every attribute.
+const learner = `
+displayName: Aprende
+fallback: learn
+nodes:
+  learn:
+    set:
+      contact.cpf: "{{ input.text }}"
+      contact.phone: "{{ input.text }}"
+      contact.email: "{{ input.text }}"
+      contact.identification_number: "{{ input.text }}"
+      contact.identification_number2: "{{ input.text }}"
+      contact.identification_number3: "{{ input.text }}"
+      contact.identification_number4: "{{ input.text }}"
+    say: [{text: "{{ instance.slug }}: {{ input.text }}"}]
+    event: {name: learned, details: {what: "{{ input.text }}"}}
+`
+
+// secretForms are the forms of a whole key, a signing secret and an inbound
+// token.
+var secretForms = regexp.MustCompile(`psk_[0-9a-f]{24}_[0-9A-Za-z_-]{20,}|whsec_[0-9A-Za-z+/=]{20,}|` + inboundToken)
+
+// world is two places with all that tests of the walls between them need.
+type world struct {
+	conn        grpc.ClientConnInterface
+	own, theirs place
+	// key has every scope in the own place.
+	key string
+	// secrets must be in no answer, marks of the other place in none that is
+	// given to the own key.
+	secrets, marks []string
+}
+
+// newWorld makes both places with the same idempotency keys and persons.
+func newWorld(t *testing.T, conn grpc.ClientConnInterface) *world {
+	t.Helper()
+	w := &world{conn: conn, secrets: []string{harness.RootKey, harness.SecretKey}}
+	w.own, w.key = w.newPlace(t, "ours", "10000000001", 2)
+	var theirKey string
+	w.theirs, theirKey = w.newPlace(t, "theirs", "20000000002", 3)
+	w.secrets = append(w.secrets, w.key, theirKey)
+	for _, id := range [][2]string{{w.own.agent, w.theirs.agent}, {w.own.channel, w.theirs.channel}, {w.own.apiKey, w.theirs.apiKey}} {
+		require.NotEqual(t, id[0], id[1], "an idempotency key is its instance's")
+	}
+	w.marks = []string{w.theirs.instance + ":", w.theirs.agent, w.theirs.channel, w.theirs.apiKey, w.theirs.person, w.theirs.attribute}
+	return w
+}
+
+// newPlace makes an instance with so many agents, channels, keys and
+// attendances. The newest attendance is that of a person whom only it knows.
+func (w *world) newPlace(t *testing.T, instance, attribute string, size int) (place, string) {
+	t.Helper()
+	p := place{instance: instance, person: instance + "-person", attribute: attribute, external: instance + "-external", assistant: int64(size)}
+	w.must(t, &accountsv1.CreateInstanceRequest{Instance: &accountsv1.Instance{Slug: instance}}, "CreateInstance", "")
+	var key string
+	for i := range size {
+		once := fmt.Sprintf("the same in every place %d", i)
+		agent := w.must(t, &agentv1.CreateAgentRequest{
+			Instance: instance, Agent: &agentv1.Agent{Definition: structpb.NewStringValue(learner)},
+		}, "CreateAgent", once).(*agentv1.CreateAgentResponse).GetAgent()
+		channel := w.must(t, &channelv1.CreateChannelRequest{
+			Instance: instance, Channel: &channelv1.Channel{AgentId: agent.GetId(), WebhookUrl: "https://127.0.0.1:1/", InboundToken: instance + inboundToken},
+		}, "CreateChannel", once).(*channelv1.CreateChannelResponse).GetChannel()
+		made := w.must(t, &accountsv1.CreateApiKeyRequest{
+			Instance: instance, ApiKey: &accountsv1.ApiKey{Scopes: []string{"contacts.read", "conversations", "manage"}},
+		}, "CreateApiKey", once).(*accountsv1.CreateApiKeyResponse).GetApiKey()
+		w.secrets = append(w.secrets, channel.GetSigningSecret(), made.GetKey())
+		if i == 0 {
+			key = made.GetKey() // the last is the one that requests name, and delete
+		}
+		p.agent, p.channel, p.apiKey = agent.GetId(), channel.GetId(), made.GetId()
+	}
+	w.secrets = append(w.secrets, instance+inboundToken)
+	for i := range size {
+		person, text := sharedPerson, "hello"
+		if i > 0 {
+			person = fmt.Sprintf("%s-%d", instance, i)
+		}
+		if i == size-1 {
+			person, text = p.person, attribute
+		}
+		w.speak(t, p, person, text, int64(i+1))
+	}
+	p.attendance = int64(size)
+	p.pages = map[protoreflect.Name]string{
+		"ListInstances": w.must(t, &accountsv1.ListInstancesRequest{PageSize: 1}, "ListInstances", "").(*accountsv1.ListInstancesResponse).GetNextPageToken(),
+		"ListApiKeys":   w.must(t, &accountsv1.ListApiKeysRequest{Instance: instance, PageSize: 1}, "ListApiKeys", "").(*accountsv1.ListApiKeysResponse).GetNextPageToken(),
+		"ListAgents":    w.must(t, &agentv1.ListAgentsRequest{Instance: instance, PageSize: 1}, "ListAgents", "").(*agentv1.ListAgentsResponse).GetNextPageToken(),
+		"ListChannels":  w.must(t, &channelv1.ListChannelsRequest{Instance: instance, PageSize: 1}, "ListChannels", "").(*channelv1.ListChannelsResponse).GetNextPageToken(),
+		"QueryContacts": w.must(t, &contactsv1.QueryContactsRequest{
+			Instance: instance, Filters: &contactsv1.ContactFilters{Limit: proto.Int32(1)},
+		}, "QueryContacts", "").(*contactsv1.QueryContactsResponse).GetPagination(),
+	}
+	if p.pages["ListInstances"] == "" {
+		p.pages["ListInstances"] = forged + instance // there is one instance yet
+	}
+	return p, key
+}
+
+// speak has a person say something, and waits until it is remembered as the
+// attendance of that number.
+func (w *world) speak(t *testing.T, p place, person, text string, attendance int64) {
+	t.Helper()
+	method := methodNamed(t, "prosa.channel.v1.InboundService.ReceiveMessage")
+	got := w.call(t, p.instance+inboundToken, method, &channelv1.ReceiveMessageRequest{
+		ChannelId: p.channel, ClientIdentifier: person, Type: "text", Text: text,
+	})
+	require.True(t, strings.HasPrefix(got, answered), got)
+	query := &contactsv1.QueryContactsRequest{Instance: p.instance, Filters: &contactsv1.ContactFilters{Id: &attendance}}
+	require.Eventually(t, func() bool {
+		found := w.must(t, query, "QueryContacts", "").(*contactsv1.QueryContactsResponse).GetContacts()
+		return len(found) == 1 && found[0].GetInteractions() == 1 && found[0].GetIdentifier() == person
+	}, stepWithin, queryPause)
+}
+
+// must makes a call with the root key that succeeds.
+func (w *world) must(t *testing.T, request proto.Message, name protoreflect.Name, idempotencyKey string) proto.Message {
+	t.Helper()
+	for _, method := range contractMethods() {
+		if method.Name() != name {
+			continue
+		}
+		reply := newMessage(t, method.Output())
+		require.NoError(t, w.invoke(t, harness.RootKey, idempotencyKey, method, request, reply))
+		return reply
+	}
+	require.Fail(t, "no such RPC", name)
+	return nil
+}
+
+// call makes a call and gives its outcome as text: answered and the answer, or
+// the status with its details. Secrets that were made before are in neither.
+func (w *world) call(t *testing.T, key string, method protoreflect.MethodDescriptor, request proto.Message) string {
+	t.Helper()
+	reply := newMessage(t, method.Output())
+	err := w.invoke(t, key, "", method, request, reply)
+	outcome := answered + compactJSON(t, reply)
+	if err != nil {
+		s := status.Convert(err)
+		outcome = s.Code().String() + " " + compactJSON(t, s.Proto())
+	}
+	for _, secret := range w.secrets {
+		require.NotContains(t, outcome, secret, method.FullName())
+	}
+	return outcome
+}
+
+// invoke makes a call, again when the key had too many.
+func (w *world) invoke(t *testing.T, key, idempotencyKey string, method protoreflect.MethodDescriptor, request, reply proto.Message) error {
+	t.Helper()
+	ctx := callWithin(t)
+	if key != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+key)
+	}
+	if idempotencyKey != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, "idempotency-key", idempotencyKey)
+	}
+	for {
+		err := w.conn.Invoke(ctx, "/"+string(method.Parent().FullName())+"/"+string(method.Name()), request, reply)
+		if status.Code(err) != codes.ResourceExhausted {
+			return err
+		}
+		select {
+		case <-time.After(queryPause):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+func compactJSON(t *testing.T, message proto.Message) string {
+	t.Helper()
+	text, err := protojson.Marshal(message)
+	require.NoError(t, err)
+	var compact bytes.Buffer
+	require.NoError(t, json.Compact(&compact, text))
+	return compact.String()
+}
+
+// What differs between two answers that mean the same: fresh ids, secrets and
+// numbers, times, and the id of the request.
+var (
+	requestIDs = regexp.MustCompile(`"request_id":"[^"]*"`)
+	freshIDs   = regexp.MustCompile(`\b[0-9a-f]{24}\b|psk_[0-9A-Za-z_-]+|whsec_[0-9A-Za-z+/=]+|"assistantId":"[0-9]+"|"[0-9-]{10}T[0-9:.]+Z"`)
+)
+
+// neutral takes out of an outcome what the request named and what is fresh.
+func neutral(t *testing.T, outcome string, request proto.Message) string {
+	t.Helper()
+	outcome = requestIDs.ReplaceAllString(outcome, `"request_id":""`)
+	for _, field := range nameFields(t, request.ProtoReflect().Descriptor()) {
+		if value := field.value(request); field.last().Kind() == protoreflect.StringKind && value.String() != "" {
+			outcome = strings.ReplaceAll(outcome, value.String(), "<named>")
+		}
+	}
+	return freshIDs.ReplaceAllString(outcome, "<fresh>")
+}

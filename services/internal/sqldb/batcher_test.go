@@ -1,0 +1,155 @@
+package sqldb_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/prosa-chat/prosa/services/internal/sqldb"
+	"github.com/prosa-chat/prosa/services/internal/testkit"
+)
+
+// addition is an operation: it stores a key once.
+type addition struct {
+	key int
+	// size is the result: that of the batch which it was in.
+	size int
+}
+
+func addAll(ctx context.Context, tx sqldb.Tx, operations []*addition) error {
+	for _, operation := range operations {
+		operation.size = len(operations)
+		if _, err := tx.ExecContext(ctx, `INSERT INTO items (instance, id) VALUES ('i', $1)`, fmt.Sprint(operation.key)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestBatcherRunsWaitingOperationsTogether(t *testing.T) {
+	testkit.EachEngine(t, migrations, service, func(t *testing.T, db *sqldb.DB) {
+		batcher := sqldb.NewBatcher(db, addAll)
+		const count = 300
+		operations := make([]addition, count)
+		errs := make([]error, count)
+		var wg sync.WaitGroup
+		for i := range count {
+			wg.Go(func() {
+				operations[i].key = i
+				errs[i] = batcher.Do(t.Context(), &operations[i])
+			})
+		}
+		wg.Wait()
+		require.NoError(t, errors.Join(errs...))
+		require.Equal(t, count, rowCount(t, db.Reader()))
+		for i := range operations {
+			require.Positive(t, operations[i].size)
+		}
+	})
+}
+
+func TestBatcherGathersWhileTheStoreIsBusy(t *testing.T) {
+	db := testkit.Open(t, testkit.Options(t, sqldb.SQLite, migrations, service))
+	const count = 64
+	gathered := make(chan struct{})
+	batcher := sqldb.NewBatcher(db, func(ctx context.Context, tx sqldb.Tx, operations []*addition) error {
+		return addAll(ctx, tx, operations)
+	})
+	var wg sync.WaitGroup
+	holding := make(chan struct{})
+	wg.Go(func() {
+		_ = db.Write(t.Context(), func(context.Context, sqldb.Tx) error {
+			close(holding)
+			<-gathered
+			return nil
+		})
+	})
+	<-holding
+	operations := make([]addition, count)
+	for i := range operations {
+		operations[i].key = i
+		wg.Go(func() { _ = batcher.Do(t.Context(), &operations[i]) })
+	}
+	require.Eventually(t, func() bool { return batcher.Waiting() == count }, 10*time.Second, time.Millisecond)
+	before := db.Stats().Commits
+	close(gathered)
+	wg.Wait()
+	for i := range operations {
+		require.Equal(t, count, operations[i].size, "all in one batch")
+	}
+	require.LessOrEqual(t, db.Stats().Commits-before, int64(2))
+}
+
+func TestBatcherSparesTheOthersFromABadOperation(t *testing.T) {
+	testkit.EachEngine(t, migrations, service, func(t *testing.T, db *sqldb.DB) {
+		batcher := sqldb.NewBatcher(db, addAll)
+		require.NoError(t, batcher.Do(t.Context(), &addition{key: 7}))
+		const count = 32
+		errs := make([]error, count)
+		var wg sync.WaitGroup
+		for i := range count {
+			wg.Go(func() { errs[i] = batcher.Do(t.Context(), &addition{key: i}) })
+		}
+		wg.Wait()
+		for i, err := range errs {
+			if i == 7 {
+				require.True(t, sqldb.IsUnique(err), "%v", err)
+			} else {
+				require.NoError(t, err)
+			}
+		}
+		require.Equal(t, count, rowCount(t, db.Reader()))
+	})
+}
+
+func TestBatcherLeavesOutWhoseCallerLeft(t *testing.T) {
+	db := testkit.Open(t, testkit.Options(t, sqldb.SQLite, migrations, service))
+	batcher := sqldb.NewBatcher(db, addAll)
+	holding, release := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_ = db.Write(t.Context(), func(context.Context, sqldb.Tx) error {
+			close(holding)
+			<-release
+			return nil
+		})
+	})
+	<-holding
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	wg.Go(func() { left <- batcher.Do(ctx, &addition{key: 1}) })
+	cancel()
+	require.ErrorIs(t, <-left, context.Canceled)
+	close(release)
+	wg.Wait()
+	require.NoError(t, batcher.Do(t.Context(), &addition{key: 2}))
+	require.Equal(t, 1, rowCount(t, db.Reader()))
+}
+
+func TestBatcherSaysWhenTheStoreIsClosed(t *testing.T) {
+	db := testkit.Open(t, testkit.Options(t, sqldb.SQLite, migrations, service))
+	batcher := sqldb.NewBatcher(db, addAll)
+	require.NoError(t, db.Close())
+	require.ErrorIs(t, batcher.Do(t.Context(), &addition{key: 1}), sqldb.ErrUnavailable)
+}
+
+func TestSplit(t *testing.T) {
+	sizes := []int{8, 3, 1}
+	for n := range 30 {
+		covered := 0
+		require.NoError(t, sqldb.Split(n, sizes, func(from, size int) error {
+			require.Equal(t, covered, from)
+			require.Contains(t, sizes, size)
+			covered += size
+			return nil
+		}))
+		require.Equal(t, n, covered)
+	}
+	fault := errors.New("fault")
+	require.ErrorIs(t, sqldb.Split(9, sizes, func(int, int) error { return fault }), fault)
+}

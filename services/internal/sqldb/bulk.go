@@ -1,0 +1,66 @@
+package sqldb
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// bulkSizes are how many rows one statement takes. There are few, so that the statements stay prepared.
+var bulkSizes = [...]int{64, 16, 4, 1}
+
+// parameter is one that is written with its number.
+var parameter = regexp.MustCompile(`\$([0-9]{1,3})`)
+
+// Bulk is a statement over rows of values, prepared for a few numbers of rows.
+type Bulk [len(bulkSizes)]string
+
+// NewBulk puts a list of rows between head and tail. A column is `?` for a value of the row, `$1` and so on for a parameter that all
+// rows share, or an expression of these. The parameters that are shared come first, then the values row by row.
+func NewBulk(head string, columns []string, tail string) *Bulk {
+	shared := 0
+	for _, found := range parameter.FindAllStringSubmatch(head+strings.Join(columns, " ")+tail, -1) {
+		n, _ := strconv.Atoi(found[1]) // digits, by the pattern
+		shared = max(shared, n)
+	}
+	var b Bulk
+	for n, size := range bulkSizes {
+		var query strings.Builder
+		query.WriteString(head)
+		next := shared
+		for row := range size {
+			if row > 0 {
+				query.WriteString(", ")
+			}
+			query.WriteByte('(')
+			for c, column := range columns {
+				if c > 0 {
+					query.WriteString(", ")
+				}
+				if strings.Contains(column, "?") {
+					next++
+					column = strings.Replace(column, "?", "$"+strconv.Itoa(next), 1)
+				}
+				query.WriteString(column)
+			}
+			query.WriteByte(')')
+		}
+		query.WriteString(tail)
+		b[n] = query.String()
+	}
+	return &b
+}
+
+// Split runs the statements that together take n rows, in order: each takes the rows from one index up to another.
+func (b *Bulk) Split(n int, run func(query string, from, to int) error) error {
+	from := 0
+	for i, size := range bulkSizes {
+		for n-from >= size {
+			if err := run(b[i], from, from+size); err != nil {
+				return err
+			}
+			from += size
+		}
+	}
+	return nil
+}
