@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
@@ -54,6 +56,39 @@ func TestMessageIsAnsweredAndRecorded(t *testing.T) {
 		case <-time.After(10 * time.Second):
 			require.FailNow(t, "the turn was not recorded")
 		}
+	})
+}
+
+// What turns remember of an agent does not outlive a change by the same process, not for a moment.
+func TestChangedAgentIsSeenByTheNextTurn(t *testing.T) {
+	eachEngine(t, func(t *testing.T, f *fixture) {
+		created := f.create(t, "acme", &agentv1.Agent{
+			DisplayName: "Ana", Definition: yaml("displayName: Eco\nfallback: eco\nnodes:\n  eco:\n    say:\n      - text: \"{{ agent.name }}\"\n"),
+		})
+		turn := func(messageID string) (*agentv1.RunTurnResponse, error) {
+			return f.turns.RunTurn(t.Context(), &agentv1.RunTurnRequest{
+				Instance: "acme", AgentId: created.GetId(), MessageId: messageID, Source: "api_channel", EndpointId: "e1", Identifier: "joão",
+				Text: "oi", AcceptTime: timestamppb.New(start),
+			})
+		}
+		for i, name := range []string{"Ana", "Bia"} {
+			if i > 0 {
+				_, err := f.UpdateAgent(t.Context(), &agentv1.UpdateAgentRequest{
+					Instance: "acme", Id: created.GetId(), Agent: &agentv1.Agent{DisplayName: name},
+					UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"display_name"}},
+				})
+				require.NoError(t, err)
+			}
+			for _, messageID := range []string{"first of " + name, "second of " + name} {
+				answer, err := turn(messageID)
+				require.NoError(t, err)
+				require.Equal(t, name, answer.GetMessages()[0].GetText().GetText())
+			}
+		}
+		_, err := f.DeleteAgent(t.Context(), &agentv1.DeleteAgentRequest{Instance: "acme", Id: created.GetId()})
+		require.NoError(t, err)
+		_, err = turn("last")
+		requireReason(t, err, codes.NotFound, "AGENT_NOT_FOUND")
 	})
 }
 

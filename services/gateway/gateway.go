@@ -120,6 +120,13 @@ func (g *Gateway) Handler() http.Handler { return http.HandlerFunc(g.serve) }
 // Drain makes /readyz answer that the process is going away, so that balancers stop sending. Calls are still served.
 func (g *Gateway) Drain() { g.draining.Store(true) }
 
+// Hold answers every call with 503, /livez and /readyz excepted, until Admit: for a process that is not ready for calls yet. It
+// must come before the first call.
+func (g *Gateway) Hold() { g.refusing.Store(true) }
+
+// Admit ends Hold.
+func (g *Gateway) Admit() { g.refusing.Store(false) }
+
 // Refuse answers every new call with 503, /livez and /readyz excepted. Calls in flight go on; http.Server.Shutdown waits for
 // them.
 func (g *Gateway) Refuse() {

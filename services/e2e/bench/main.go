@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 
 	"github.com/prosa-chat/prosa/services/e2e/internal/harness"
 )
@@ -70,9 +71,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if p.postgres != "" {
 		store = "PostgreSQL"
 	}
-	fmt.Fprintf(out, "%s/%s, %d processors, %s, %s; %d pairs of %d messages by %d senders\n\n",
-		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), store, p.pairs, p.messages, p.senders)
-	fmt.Fprintf(out, "%-16s %8s %15s %6s %6s %12s %12s %12s %11s   %s\n", "figure", "ratio", "range", "must", "reach", "prosa", "reference", "commits/msg", "CPU/msg", "A/A")
+	lines := []string{fmt.Sprintf("%s/%s, %d processors, %s, %s; %d pairs of %d messages by %d senders\n",
+		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), store, p.pairs, p.messages, p.senders),
+		fmt.Sprintf("%-16s %8s %15s %6s %6s %12s %12s %12s %11s   %s", "figure", "ratio", "range", "must", "reach", "prosa", "reference", "commits/msg", "CPU/msg", "A/A")}
 	var errs []error
 	for _, figure := range []figure{durableAccept, wholeWay} {
 		if *only != "" && *only != figure.name {
@@ -83,7 +84,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			errs = append(errs, fmt.Errorf("%s: %w", figure.name, err))
 			continue
 		}
-		fmt.Fprintln(out, result)
+		lines = append(lines, result.String())
 	}
-	return errors.Join(errs...)
+	_, err = fmt.Fprintln(out, strings.Join(lines, "\n"))
+	return errors.Join(append(errs, err)...)
 }

@@ -138,12 +138,21 @@ func (p *process) start(ctx context.Context) (Running, error) {
 	s := &p.options.Settings
 	operations := newOperations(p.ready, p.metrics, s.Pprof)
 	operations.ErrorLog = slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug)
-	metricsAddr, err := p.serveHTTP(ctx, "operations", s.MetricsAddr, operations)
+	metricsAddr, shutDown, err := p.serveHTTP(ctx, "operations", s.MetricsAddr, operations)
 	if err != nil {
 		return Running{}, err
 	}
+	p.closers.Push("operations server", shutDown)
 	if err := p.connect(); err != nil {
 		return Running{}, err
+	}
+	// The gateway listens before the stores are open, so that whoever asks for
+	// health there hears what is missing.
+	var front *frontDoor
+	if p.plan.runs(roleGateway) {
+		if front, err = p.startGateway(ctx); err != nil {
+			return Running{}, err
+		}
 	}
 	running, err := p.startRoles(ctx)
 	if err != nil {
@@ -153,10 +162,8 @@ func (p *process) start(ctx context.Context) (Running, error) {
 	if running.GRPCAddr, err = p.serveGRPC(ctx, s.GRPCAddr); err != nil {
 		return Running{}, err
 	}
-	if p.plan.runs(roleGateway) {
-		if running.HTTPAddr, err = p.startGateway(ctx); err != nil {
-			return Running{}, err
-		}
+	if front != nil {
+		running.HTTPAddr = front.open(p)
 	}
 	return running, nil
 }
@@ -221,11 +228,12 @@ func (p *process) serveGRPC(ctx context.Context, addr string) (string, error) {
 	return listener.Addr().String(), nil
 }
 
-// serveHTTP serves on an address and gives the one it got.
-func (p *process) serveHTTP(ctx context.Context, name, addr string, server *http.Server) (string, error) {
+// serveHTTP serves on an address, and gives the one it got and what ends it,
+// which may be called more than once.
+func (p *process) serveHTTP(ctx context.Context, name, addr string, server *http.Server) (got string, shutDown func(context.Context) error, err error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return "", fmt.Errorf("listen for %s: %w", name, err)
+		return "", nil, fmt.Errorf("listen for %s: %w", name, err)
 	}
 	go p.fail("serve "+name, func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -233,13 +241,12 @@ func (p *process) serveHTTP(ctx context.Context, name, addr string, server *http
 		}
 		return nil
 	})
-	p.closers.Push(name+" server", p.cutOff(name+" server", requestsShare, func(ctx context.Context) error {
+	return listener.Addr().String(), p.cutOff(name+" server", requestsShare, func(ctx context.Context) error {
 		if err := server.Shutdown(ctx); err != nil {
 			return errors.Join(err, server.Close())
 		}
 		return nil
-	}))
-	return listener.Addr().String(), nil
+	}), nil
 }
 
 // fail runs something that the process cannot go on without, and says so when

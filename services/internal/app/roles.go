@@ -164,8 +164,15 @@ func (p *process) newChannel(db *sqldb.DB) (service, error) {
 	})
 }
 
-// startGateway serves the REST surfaces and gives the address.
-func (p *process) startGateway(ctx context.Context) (string, error) {
+// frontDoor is the gateway while it listens.
+type frontDoor struct {
+	gateway  *gateway.Gateway
+	addr     string
+	shutDown func(context.Context) error
+}
+
+// startGateway listens for the REST surfaces. Calls are held off until open.
+func (p *process) startGateway(ctx context.Context) (*frontDoor, error) {
 	deps := gateway.Deps{
 		Accounts: p.public(roleAccounts),
 		Channel:  p.public(roleChannel),
@@ -183,12 +190,22 @@ func (p *process) startGateway(ctx context.Context) (string, error) {
 	}
 	front, err := gateway.New(gateway.Config{}, deps)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	addr, err := p.serveHTTP(ctx, "gateway", p.options.Settings.HTTPAddr, front.NewServer())
+	front.Hold()
+	addr, shutDown, err := p.serveHTTP(ctx, "gateway", p.options.Settings.HTTPAddr, front.NewServer())
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	p.closers.Push("new calls of the gateway", func(context.Context) error { front.Refuse(); return nil })
-	return addr, nil
+	p.closers.Push("gateway server", shutDown) // for a start that fails
+	return &frontDoor{gateway: front, addr: addr, shutDown: shutDown}, nil
+}
+
+// open lets calls in, once everything that they need has started; it is the
+// first that closes. It gives the address.
+func (f *frontDoor) open(p *process) string {
+	p.closers.Push("gateway server", f.shutDown)
+	p.closers.Push("new calls of the gateway", func(context.Context) error { f.gateway.Refuse(); return nil })
+	f.gateway.Admit()
+	return f.addr
 }

@@ -133,20 +133,3 @@ func (b *Batcher[O]) writeEach(batch []*member[O]) {
 		})
 	}
 }
-
-// Split calls run with consecutive parts of n items, each of one of the given sizes, which must be in falling order and end with 1:
-// statements with many rows are prepared for a few sizes only.
-func Split(n int, sizes []int, run func(from, size int) error) error {
-	for from := 0; from < n; {
-		for _, size := range sizes {
-			if size <= n-from {
-				if err := run(from, size); err != nil {
-					return err
-				}
-				from += size
-				break
-			}
-		}
-	}
-	return nil
-}

@@ -137,19 +137,3 @@ func TestBatcherSaysWhenTheStoreIsClosed(t *testing.T) {
 	require.NoError(t, db.Close())
 	require.ErrorIs(t, batcher.Do(t.Context(), &addition{key: 1}), sqldb.ErrUnavailable)
 }
-
-func TestSplit(t *testing.T) {
-	sizes := []int{8, 3, 1}
-	for n := range 30 {
-		covered := 0
-		require.NoError(t, sqldb.Split(n, sizes, func(from, size int) error {
-			require.Equal(t, covered, from)
-			require.Contains(t, sizes, size)
-			covered += size
-			return nil
-		}))
-		require.Equal(t, n, covered)
-	}
-	fault := errors.New("fault")
-	require.ErrorIs(t, sqldb.Split(9, sizes, func(int, int) error { return fault }), fault)
-}

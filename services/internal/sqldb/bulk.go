@@ -7,10 +7,11 @@ import (
 )
 
 // bulkSizes are how many rows one statement takes. There are few, so that the statements stay prepared.
-var bulkSizes = [...]int{64, 16, 4, 1}
+// Each statement costs about as much as five rows do, and with powers of two any number of rows up to 127 takes at most seven.
+var bulkSizes = [...]int{64, 32, 16, 8, 4, 2, 1}
 
-// parameter is one that is written with its number.
-var parameter = regexp.MustCompile(`\$([0-9]{1,3})`)
+// numbered is a parameter that is written with its number.
+var numbered = regexp.MustCompile(`\$([0-9]{1,3})`)
 
 // Bulk is a statement over rows of values, prepared for a few numbers of rows.
 type Bulk [len(bulkSizes)]string
@@ -19,15 +20,33 @@ type Bulk [len(bulkSizes)]string
 // rows share, or an expression of these. The parameters that are shared come first, then the values row by row.
 func NewBulk(head string, columns []string, tail string) *Bulk {
 	shared := 0
-	for _, found := range parameter.FindAllStringSubmatch(head+strings.Join(columns, " ")+tail, -1) {
+	for _, found := range numbered.FindAllStringSubmatch(head+strings.Join(columns, " ")+tail, -1) {
 		n, _ := strconv.Atoi(found[1]) // digits, by the pattern
 		shared = max(shared, n)
 	}
+	next := 0
+	return newBulk(head, columns, tail, func(first bool) string {
+		if first {
+			next = shared
+		}
+		next++
+		return "$" + strconv.Itoa(next)
+	})
+}
+
+// NewSQLiteBulk is NewBulk in SQLite's own form, without parameters that rows share. Its parameters have no names: SQLite's driver
+// searches the list of names for each one that has, which makes long lists slow.
+func NewSQLiteBulk(head string, columns []string, tail string) *Bulk {
+	return newBulk(head, columns, tail, func(bool) string { return "?" })
+}
+
+// newBulk writes the statements; parameter gives the next parameter, and is told when a statement begins.
+func newBulk(head string, columns []string, tail string, parameter func(first bool) string) *Bulk {
 	var b Bulk
 	for n, size := range bulkSizes {
 		var query strings.Builder
 		query.WriteString(head)
-		next := shared
+		first := true
 		for row := range size {
 			if row > 0 {
 				query.WriteString(", ")
@@ -38,8 +57,8 @@ func NewBulk(head string, columns []string, tail string) *Bulk {
 					query.WriteString(", ")
 				}
 				if strings.Contains(column, "?") {
-					next++
-					column = strings.Replace(column, "?", "$"+strconv.Itoa(next), 1)
+					column = strings.Replace(column, "?", parameter(first), 1)
+					first = false
 				}
 				query.WriteString(column)
 			}

@@ -12,8 +12,8 @@ import (
 
 func TestBulkSplit(t *testing.T) {
 	b := sqldb.NewBulk("INSERT ", []string{"$1", "?", "CAST(? AS BIGINT)"}, " END")
-	require.Equal(t, "INSERT ($1, $2, CAST($3 AS BIGINT)), ($1, $4, CAST($5 AS BIGINT)), ($1, $6, CAST($7 AS BIGINT)), ($1, $8, CAST($9 AS BIGINT)) END", b[2])
-	require.Equal(t, "INSERT ($1, $2, CAST($3 AS BIGINT)) END", b[3])
+	require.Equal(t, "INSERT ($1, $2, CAST($3 AS BIGINT)), ($1, $4, CAST($5 AS BIGINT)) END", b[len(b)-2])
+	require.Equal(t, "INSERT ($1, $2, CAST($3 AS BIGINT)) END", b[len(b)-1])
 	for _, n := range []int{0, 1, 3, 4, 5, 63, 64, 65, 500} {
 		var parts []string
 		next := 0
@@ -25,6 +25,12 @@ func TestBulkSplit(t *testing.T) {
 			return nil
 		}))
 		require.Equal(t, n, next)
-		require.LessOrEqual(t, len(parts), n/64+3+3+3)
+		require.LessOrEqual(t, len(parts), n/64+6)
 	}
+}
+
+func TestSQLiteBulk(t *testing.T) {
+	b := sqldb.NewSQLiteBulk("INSERT ", []string{"?", "'x'", "?"}, "")
+	require.Equal(t, "INSERT (?, 'x', ?), (?, 'x', ?)", b[len(b)-2])
+	require.Equal(t, "INSERT (?, 'x', ?)", b[len(b)-1])
 }

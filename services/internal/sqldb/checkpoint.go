@@ -12,10 +12,10 @@ import (
 
 const (
 	// checkpointPages is how many pages (of 4 KiB) are written to the log before they are copied to the database.
-	checkpointPages = 1000
+	checkpointPages = 8192
 	// restartPages is the length of the log at which the writer waits for old readers, so that the log can begin anew. Without
 	// it, readers that follow each other without a gap would let it grow for ever.
-	restartPages = 16 * 1024
+	restartPages = 32 * 1024
 )
 
 // checkpointer keeps the write-ahead log short. SQLite's own checkpoint runs inside COMMIT, where the callers wait for it and its

@@ -82,13 +82,13 @@ func TestFullDiskFailsTheNeighboursToo(t *testing.T) {
 
 func TestLogIsCopiedBetweenGroups(t *testing.T) {
 	db := openSQLite(t)
-	const megabyte = 1 << 20 // 256 pages
+	const size = sqldb.CheckpointPages / 4 * 4096 // a little more than a quarter of what is waited for
 	for _, id := range []string{"a", "b", "c"} {
-		_, err := db.Exec1(ctx, fill, id, megabyte)
+		_, err := db.Exec1(ctx, fill, id, size)
 		require.NoError(t, err)
 	}
-	require.Greater(t, waitPages(t, db), 3*256)
-	_, err := db.Exec1(ctx, fill, "d", megabyte)
+	require.Greater(t, waitPages(t, db), sqldb.CheckpointPages/4*3)
+	_, err := db.Exec1(ctx, fill, "d", size)
 	require.NoError(t, err)
 	require.Less(t, waitPages(t, db), sqldb.CheckpointPages/2)
 
@@ -98,7 +98,7 @@ func TestLogIsCopiedBetweenGroups(t *testing.T) {
 	defer rows.Close()
 	require.True(t, rows.Next())
 	for _, id := range []string{"e", "f", "g", "h"} {
-		_, err := db.Exec1(ctx, fill, id, megabyte)
+		_, err := db.Exec1(ctx, fill, id, size)
 		require.NoError(t, err)
 	}
 	require.GreaterOrEqual(t, waitPages(t, db), sqldb.CheckpointPages/2)
@@ -106,7 +106,7 @@ func TestLogIsCopiedBetweenGroups(t *testing.T) {
 	}
 	require.NoError(t, rows.Err())
 	for _, id := range []string{"i", "j"} {
-		_, err := db.Exec1(ctx, fill, id, megabyte)
+		_, err := db.Exec1(ctx, fill, id, size)
 		require.NoError(t, err)
 	}
 	require.Less(t, waitPages(t, db), sqldb.CheckpointPages/2)

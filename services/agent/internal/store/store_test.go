@@ -31,21 +31,10 @@ func TestSchemasAreEqual(t *testing.T) {
 
 // A turn begins with three look-ups by keys; a scan of any table would make every turn slower with every conversation there ever was.
 func TestPositionIsThreeLookUps(t *testing.T) {
-	db := testkit.Open(t, testkit.Options(t, sqldb.SQLite, Migrations(), "agent"))
-	rows, err := db.Reader().QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+findPosition, "i", "a", "t", "e", "p")
-	require.NoError(t, err)
-	defer rows.Close()
-	var plan []string
-	for rows.Next() {
-		var id, parent, unused int
-		var detail string
-		require.NoError(t, rows.Scan(&id, &parent, &unused, &detail))
-		plan = append(plan, detail)
-	}
-	require.NoError(t, rows.Err())
+	db := openSQLite(t)
 	require.Equal(t, []string{
 		"SEARCH a USING INDEX sqlite_autoindex_agent_1 (instance=? AND id=?)",
 		"SEARCH t USING INDEX sqlite_autoindex_turn_1 (instance=? AND id=?) LEFT-JOIN",
 		"SEARCH c USING INDEX conversation_open (instance=? AND agent_id=? AND endpoint_id=? AND identifier=?) LEFT-JOIN",
-	}, plan)
+	}, queryPlan(t, db, findPosition, "i", "a", "t", "e", "p"))
 }

@@ -156,9 +156,7 @@ type turnRow struct {
 	committed bool
 }
 
-// CommitTurn stores a turn: its conversation's new state, the turn with its answer, its items, and the record for contacts, all or
-// nothing. ErrConflict when the turn is stored already or was computed on what is no longer so.
-func (s *Store) CommitTurn(ctx context.Context, t *Turn) error {
+func newTurnRow(t *Turn) *turnRow {
 	r := &turnRow{
 		Turn: t, number: t.Conversation.LastTurn + 1, items: t.Conversation.LastItem, state: stateOpen, now: sqldb.Micros(t.Time),
 	}
@@ -175,7 +173,13 @@ func (s *Store) CommitTurn(ctx context.Context, t *Turn) error {
 		r.botSeq, r.botID, r.botBody = r.items, nullString(&t.Bot.ID), t.Bot.Body
 		r.botAt = sqldb.NullMicros(t.Bot.Time)
 	}
-	committed, err := s.commitTurn(ctx, r)
+	return r
+}
+
+// CommitTurn stores a turn: its conversation's new state, the turn with its answer, its items, and the record for contacts, all or
+// nothing. ErrConflict when the turn is stored already or was computed on what is no longer so.
+func (s *Store) CommitTurn(ctx context.Context, t *Turn) error {
+	committed, err := s.commitTurn(ctx, newTurnRow(t))
 	if sqldb.IsUnique(err) {
 		return ErrConflict
 	}

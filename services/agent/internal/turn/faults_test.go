@@ -27,6 +27,8 @@ type faultyStore struct {
 	failed int
 }
 
+var errLost = fmt.Errorf("%w: test", sqldb.ErrUnknownOutcome)
+
 func (s *faultyStore) fail(method string, call func() error) error {
 	if s.method != method || s.failed > 0 {
 		return call()

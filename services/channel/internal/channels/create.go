@@ -3,6 +3,7 @@ package channels
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -60,7 +61,8 @@ func (s *Server) CreateChannel(ctx context.Context, r *channelv1.CreateChannelRe
 
 // prepare makes the row and the answer of a new channel.
 func (s *Server) prepare(r *channelv1.CreateChannelRequest) (*store.Channel, *channelv1.CreateChannelResponse, error) {
-	now, asked := s.Clock.Now(), r.GetChannel()
+	// As precise as the store, so that the answer to create is that to get.
+	now, asked := s.Clock.Now().Truncate(time.Microsecond), r.GetChannel()
 	row := &store.Channel{
 		Instance:        r.GetInstance(),
 		ID:              s.IDs.New(),

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prosa-chat/prosa/services/channel/internal/directory"
+	"github.com/prosa-chat/prosa/services/channel/internal/persist"
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/webhook"
 )
@@ -16,11 +17,6 @@ import (
 const (
 	// storeTimeout bounds what must be written although the work was interrupted.
 	storeTimeout = 5 * time.Second
-	// resultWaits is how often a result that the store would not take is
-	// offered again, after 100 ms, 200 ms, 400 ms …: an attempt that was made and
-	// is not stored is made again.
-	resultWaits    = 6
-	firstResultGap = 100 * time.Millisecond
 	// goneReason is why a channel is disabled whose webhook answered 410.
 	goneReason = "the webhook answered 410 Gone"
 )
@@ -142,7 +138,7 @@ func (w *Worker) deliver(ctx context.Context, channel *directory.Channel, d *sto
 	case !again:
 		return w.settle(ctx, d, epoch, store.Dead)
 	}
-	err = w.persist(ctx, func(ctx context.Context) error {
+	err = persist.Result(ctx, w.Clock, func(ctx context.Context) error {
 		return w.Store.Retry(ctx, d, epoch, w.Clock.Now().Add(wait))
 	})
 	w.unstored(ctx, d, err)
@@ -151,7 +147,7 @@ func (w *Worker) deliver(ctx context.Context, channel *directory.Channel, d *sto
 
 func (w *Worker) settle(ctx context.Context, d *store.Delivery, epoch int64, state store.DeliveryState) (more, held bool) {
 	d.State = state
-	err := w.persist(ctx, func(ctx context.Context) (err error) {
+	err := persist.Result(ctx, w.Clock, func(ctx context.Context) (err error) {
 		more, err = w.Store.Settle(ctx, d, epoch, w.Clock.Now())
 		return err
 	})
@@ -169,28 +165,6 @@ func (w *Worker) settle(ctx context.Context, d *store.Delivery, epoch int64, sta
 	return more && ctx.Err() == nil, more
 }
 
-// persist writes a result, in spite of an interruption, for it is the truth
-// about an attempt that was made. It is patient with a store that is unavailable.
-func (w *Worker) persist(ctx context.Context, write func(ctx context.Context) error) error {
-	gap := firstResultGap
-	for try := 0; ; try++ {
-		once, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-		err := write(once)
-		cancel()
-		if err == nil || errors.Is(err, store.ErrLeaseLost) || try == resultWaits {
-			return err
-		}
-		timer := w.Clock.NewTimer(gap)
-		select {
-		case <-timer.C():
-		case <-ctx.Done():
-			timer.Stop()
-			return err
-		}
-		gap *= 2
-	}
-}
-
 // unstored notes that a result is lost; the attempt will be made again.
 func (w *Worker) unstored(ctx context.Context, d *store.Delivery, err error) {
 	if err == nil {
@@ -202,7 +176,7 @@ func (w *Worker) unstored(ctx context.Context, d *store.Delivery, err error) {
 
 // disable stops deliveries to a webhook that is gone. They are kept.
 func (w *Worker) disable(ctx context.Context, channel *directory.Channel) {
-	err := w.persist(ctx, func(ctx context.Context) error {
+	err := persist.Result(ctx, w.Clock, func(ctx context.Context) error {
 		_, err := w.Store.SetState(ctx, channel.Instance, channel.ID, store.Active, store.Disabled, goneReason, w.Clock.Now())
 		return err
 	})

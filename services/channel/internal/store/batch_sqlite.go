@@ -46,18 +46,18 @@ type settlement struct {
 // In the statements below CROSS JOIN keeps the list of values the outer loop,
 // from which the tables are searched by their keys.
 var (
-	sqliteAcceptThreads = sqldb.NewBulk(`
+	sqliteAcceptThreads = sqldb.NewSQLiteBulk(`
 INSERT INTO thread (instance, channel_id, client_identifier, last_seq, done_seq, epoch, lease_until, failures, strikes, next_time)
 SELECT v.column1, v.column2, v.column3, 1, 0, v.column4, v.column5, 0, 0, v.column6
 FROM (VALUES `, []string{"?", "?", "?", "?", "?", "?"}, `) AS v CROSS JOIN channel
 WHERE channel.instance = v.column1 AND channel.id = v.column2 AND channel.delete_time IS NULL`+acceptThreadConflict+`
 RETURNING instance, channel_id, client_identifier, last_seq, done_seq, epoch`)
 
-	sqliteAcceptMessages = sqldb.NewBulk(`
+	sqliteAcceptMessages = sqldb.NewSQLiteBulk(`
 INSERT INTO message (instance, channel_id, client_identifier, seq, id, text, postback, create_time) VALUES `,
 		[]string{"?", "?", "?", "?", "?", "?", "?", "?"}, ``)
 
-	sqliteFinishThreads = sqldb.NewBulk(`
+	sqliteFinishThreads = sqldb.NewSQLiteBulk(`
 UPDATE thread SET done_seq = v.column5, failures = 0, strikes = 0,
     lease_until = CASE WHEN thread.last_seq = v.column5 THEN 0 ELSE thread.lease_until END
 FROM (VALUES `, []string{"?", "?", "?", "?", "?"}, `) AS v
@@ -65,25 +65,25 @@ WHERE thread.instance = v.column1 AND thread.channel_id = v.column2 AND thread.c
   AND thread.epoch = v.column4 AND thread.done_seq = v.column5 - 1 AND thread.lease_until > 0
 RETURNING instance, channel_id, client_identifier, last_seq, done_seq, epoch`)
 
-	sqliteExtendLanes = sqldb.NewBulk(`
+	sqliteExtendLanes = sqldb.NewSQLiteBulk(`
 INSERT INTO lane (instance, endpoint_id, interaction_id, last_seq, settled_seq, epoch, lease_until, next_time)
 SELECT v.column1, v.column2, v.column3, v.column4, 0, v.column5, v.column6, v.column7
 FROM (VALUES `, []string{"?", "?", "?", "?", "?", "?", "?"}, `) AS v CROSS JOIN channel
 WHERE channel.instance = v.column1 AND channel.id = v.column2 AND channel.delete_time IS NULL`+extendLaneConflict+`
 RETURNING instance, endpoint_id, interaction_id, last_seq, settled_seq, epoch`)
 
-	sqliteInsertDeliveries = sqldb.NewBulk(`
+	sqliteInsertDeliveries = sqldb.NewSQLiteBulk(`
 INSERT INTO delivery (instance, endpoint_id, interaction_id, sequence, id, contact_id, body, state, attempt_count, create_time) VALUES `,
 		[]string{"?", "?", "?", "?", "?", "?", "?", "'PENDING'", "0", "?"}, ``)
 
-	sqliteSettleLanes = sqldb.NewBulk(`
+	sqliteSettleLanes = sqldb.NewSQLiteBulk(`
 UPDATE lane SET settled_seq = v.column5, lease_until = CASE WHEN lane.last_seq = v.column5 THEN 0 ELSE lane.lease_until END
 FROM (VALUES `, []string{"?", "?", "?", "?", "?"}, `) AS v
 WHERE lane.instance = v.column1 AND lane.endpoint_id = v.column2 AND lane.interaction_id = v.column3
   AND lane.epoch = v.column4 AND lane.settled_seq = v.column5 - 1 AND lane.lease_until > 0
 RETURNING instance, endpoint_id, interaction_id, last_seq, settled_seq, epoch`)
 
-	sqliteSettleDeliveries = sqldb.NewBulk(`
+	sqliteSettleDeliveries = sqldb.NewSQLiteBulk(`
 UPDATE delivery SET state = v.column5, attempt_count = v.column6, attempts = v.column7, settle_time = v.column8
 FROM (VALUES `, []string{"?", "?", "?", "?", "?", "?", "?", "?"}, `) AS v
 WHERE delivery.instance = v.column1 AND delivery.endpoint_id = v.column2 AND delivery.interaction_id = v.column3
@@ -150,7 +150,7 @@ func acceptAll(ctx context.Context, tx sqldb.Tx, batch []*acceptance) error {
 	}
 	var stored []*acceptance
 	err := positions(ctx, tx, sqliteAcceptThreads, batch,
-		func(a *acceptance) [3]string { return a.message.ThreadKey.columns() },
+		func(a *acceptance) [3]string { return a.message.columns() },
 		func(args []any, a *acceptance) []any {
 			raise, lease, next := holding(a.hold, sqldb.Micros(a.message.CreateTime))
 			return append(args, a.message.Instance, a.message.ChannelID, a.message.ClientIdentifier, raise, lease, next)
@@ -183,7 +183,7 @@ func finishAll(ctx context.Context, tx sqldb.Tx, batch []*finish) error {
 	}
 	var answered []*finish
 	err := positions(ctx, tx, sqliteFinishThreads, batch,
-		func(f *finish) [3]string { return f.turn.ThreadKey.columns() },
+		func(f *finish) [3]string { return f.turn.columns() },
 		func(args []any, f *finish) []any {
 			return append(args, f.turn.Instance, f.turn.ChannelID, f.turn.ClientIdentifier, f.turn.Epoch, f.turn.Seq)
 		},
@@ -228,7 +228,7 @@ func settleAll(ctx context.Context, tx sqldb.Tx, batch []*settlement) error {
 	}
 	var settled []*settlement
 	err := positions(ctx, tx, sqliteSettleLanes, batch,
-		func(s *settlement) [3]string { return s.delivery.LaneKey.columns() },
+		func(s *settlement) [3]string { return s.delivery.columns() },
 		func(args []any, s *settlement) []any {
 			return append(args, s.delivery.Instance, s.delivery.EndpointID, s.delivery.InteractionID, s.epoch, s.delivery.Sequence)
 		},

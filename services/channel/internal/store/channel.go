@@ -157,7 +157,8 @@ ORDER BY create_time, id LIMIT $4`, instance, after, afterID, limit)
 	return channels, nil
 }
 
-// UpdateChannel changes a channel and returns it as it is then.
+// UpdateChannel changes a channel and returns it as it is then. A channel that was disabled because its webhook is gone is active
+// again with another webhook.
 func (s *Store) UpdateChannel(ctx context.Context, instance, id string, change ChannelChange, now time.Time) (*Channel, error) {
 	var token []byte
 	if change.InboundTokenHash != nil {
@@ -176,6 +177,8 @@ UPDATE channel SET
     inbound_token_hash = CASE WHEN $6 THEN $7 ELSE inbound_token_hash END,
     acknowledgement    = COALESCE(CAST($8 AS TEXT), acknowledgement),
     timeout_ms         = COALESCE(CAST($9 AS BIGINT), timeout_ms),
+    state              = CASE WHEN CAST($5 AS TEXT) <> webhook_url AND state = 'DISABLED' THEN 'ACTIVE' ELSE state END,
+    state_reason       = CASE WHEN CAST($5 AS TEXT) <> webhook_url AND state = 'DISABLED' THEN '' ELSE state_reason END,
     update_time        = $10
 WHERE instance = $1 AND id = $2 AND delete_time IS NULL
 RETURNING `+channelColumns, []any{

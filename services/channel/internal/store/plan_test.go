@@ -21,12 +21,12 @@ func TestHotStatementsNeverScan(t *testing.T) {
 		wants []string
 	}{
 		"accept many":     {sqliteAcceptThreads[0], 6 * 64, []string{"SEARCH channel USING PRIMARY KEY"}},
-		"accept":          {sqliteAcceptThreads[3], 6, []string{"SEARCH channel USING PRIMARY KEY"}},
+		"accept":          {sqliteAcceptThreads[6], 6, []string{"SEARCH channel USING PRIMARY KEY"}},
 		"finish many":     {sqliteFinishThreads[0], 5 * 64, []string{"SEARCH thread USING PRIMARY KEY (instance=? AND channel_id=? AND client_identifier=?)"}},
-		"finish one":      {sqliteFinishThreads[3], 5, []string{"SEARCH thread USING PRIMARY KEY (instance=? AND channel_id=? AND client_identifier=?)"}},
+		"finish one":      {sqliteFinishThreads[6], 5, []string{"SEARCH thread USING PRIMARY KEY (instance=? AND channel_id=? AND client_identifier=?)"}},
 		"extend lanes":    {sqliteExtendLanes[0], 7 * 64, []string{"SEARCH channel USING PRIMARY KEY"}},
 		"settle lanes":    {sqliteSettleLanes[0], 5 * 64, []string{"SEARCH lane USING PRIMARY KEY (instance=? AND endpoint_id=? AND interaction_id=?)"}},
-		"settle one lane": {sqliteSettleLanes[3], 5, []string{"SEARCH lane USING PRIMARY KEY (instance=? AND endpoint_id=? AND interaction_id=?)"}},
+		"settle one lane": {sqliteSettleLanes[6], 5, []string{"SEARCH lane USING PRIMARY KEY (instance=? AND endpoint_id=? AND interaction_id=?)"}},
 		"settle many":     {sqliteSettleDeliveries[0], 8 * 64, []string{"SEARCH delivery USING PRIMARY KEY (instance=? AND endpoint_id=? AND interaction_id=? AND sequence=?)"}},
 		"threads due":     {threadsDueSQL, 1, []string{"thread_pending"}},
 		"claim threads":   {sqliteDialect{}.claimThreads(), 3, []string{"thread_pending", "USING PRIMARY KEY"}},

@@ -6,19 +6,16 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"time"
 
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	"github.com/prosa-chat/prosa/services/channel/internal/directory"
+	"github.com/prosa-chat/prosa/services/channel/internal/persist"
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
-
-// storeTimeout bounds what must be written although the work was interrupted.
-const storeTimeout = 5 * time.Second
 
 // work answers the pending messages of a thread that this worker holds. head is
 // the first of them, if it is known already.
@@ -59,8 +56,6 @@ func (w *Worker) work(t store.Thread, head *store.Message) {
 // not from the turn itself, which has written its own end then, is about the store.
 func (w *Worker) putBack(ctx context.Context, t store.Thread, cause error) {
 	now := w.Clock.Now()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-	defer cancel()
 	var err error
 	switch {
 	case errors.Is(cause, errEnded):
@@ -72,13 +67,18 @@ func (w *Worker) putBack(ctx context.Context, t store.Thread, cause error) {
 		if cause != nil {
 			w.metrics.turns.WithLabelValues(interrupted).Inc()
 		}
-		err = w.Store.ReleaseThread(ctx, t.ThreadKey, t.Epoch, now)
+		err = persist.Result(ctx, w.Clock, func(ctx context.Context) error {
+			return w.Store.ReleaseThread(ctx, t.ThreadKey, t.Epoch, now)
+		})
 		w.Queued()
 	default:
 		w.metrics.turns.WithLabelValues(retried).Inc()
 		w.Logger.LogAttrs(ctx, slog.LevelWarn, "turn could not be stored and will be repeated",
 			slog.String("channel", t.ChannelID), slog.String("error", cause.Error()))
-		err = w.Store.PostponeThread(ctx, t.ThreadKey, t.Epoch, now.Add(wait(t.Failures, w.Rand)), false)
+		next := now.Add(wait(t.Failures, w.Rand))
+		err = persist.Result(ctx, w.Clock, func(ctx context.Context) error {
+			return w.Store.PostponeThread(ctx, t.ThreadKey, t.Epoch, next, false)
+		})
 	}
 	if err != nil && !errors.Is(err, store.ErrLeaseLost) {
 		// The end of the lease does the same, later.

@@ -105,7 +105,7 @@ func TestPlansOfOtherQueries(t *testing.T) {
 	} {
 		requireNoScan(t, plan(t, db, query, args))
 	}
-	for n, size := range []int{64, 16, 4, 1} {
+	for n, size := range []int{64, 32, 16, 8, 4, 2, 1} {
 		for what, b := range map[string]struct {
 			statement *sqldb.Bulk
 			columns   int

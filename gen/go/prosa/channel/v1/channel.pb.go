@@ -37,8 +37,8 @@ const (
 	// Somebody paused the channel: deliveries wait.
 	// buf:lint:ignore ENUM_VALUE_PREFIX
 	Channel_PAUSED Channel_State = 2
-	// The webhook is gone (410) or somebody disabled the channel: deliveries
-	// wait; `state_reason` says why.
+	// The webhook is gone (410): deliveries wait; `state_reason` says why.
+	// Another `webhook_url` makes the channel active again.
 	// buf:lint:ignore ENUM_VALUE_PREFIX
 	Channel_DISABLED Channel_State = 3
 )

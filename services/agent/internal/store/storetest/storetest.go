@@ -40,6 +40,8 @@ func Run(t *testing.T, open func(t *testing.T) *sqldb.DB) {
 		"LanesAreApart":                   lanesAreApart,
 		"SilentTurnsHaveNoItems":          silentTurnsHaveNoItems,
 		"ConcurrentTurnsOfAConversation":  concurrentTurnsOfAConversation,
+		"ManyTurnsAtOnce":                 manyTurnsAtOnce,
+		"AfterIsWhatPositionGives":        afterIsWhatPositionGives,
 		"RecordsComeInOrder":              recordsComeInOrder,
 		"RecordsAreCountedUpToALimit":     recordsAreCountedUpToALimit,
 		"RecordsAreDeletedUnderTheLease":  recordsAreDeletedUnderTheLease,

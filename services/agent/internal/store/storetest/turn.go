@@ -277,3 +277,82 @@ func concurrentTurnsOfAConversation(t *testing.T, f *fixture) {
 	require.EqualValues(t, 2, f.position(t, lane("acme", "a1"), "m").Conversation.LastTurn)
 	require.Equal(t, 2, f.count(t, `SELECT count(*) FROM turn`))
 }
+
+// Whatever shares a transaction with whatever: each turn has its own outcome.
+func manyTurnsAtOnce(t *testing.T, f *fixture) {
+	f.createAgent(t, "acme", "a1")
+	const conversations = 150
+	commit := func(turns []*store.Turn) []error {
+		errs := make([]error, len(turns))
+		var done sync.WaitGroup
+		for i := range turns {
+			done.Go(func() { errs[i] = f.store.CommitTurn(t.Context(), turns[i]) })
+		}
+		done.Wait()
+		return errs
+	}
+	lanes := make([]store.Lane, conversations)
+	turns := make([]*store.Turn, conversations)
+	for i := range turns {
+		name := strconv.Itoa(i)
+		lanes[i] = lane("acme", "a1")
+		lanes[i].Identifier = name
+		turns[i] = openingTurn("acme", "a1", "m"+name, "c"+name)
+		turns[i].Lane = lanes[i]
+	}
+	require.NoError(t, errors.Join(commit(turns)...))
+
+	const stale, stored, finished = 30, 70, 110
+	for i := range turns {
+		turns[i] = f.nextTurn(t, lanes[i], "n"+strconv.Itoa(i))
+	}
+	turns[stale].Conversation.Epoch++
+	turns[stored].ID = "m0"
+	turns[finished].Finished = true
+	for i, err := range commit(turns) {
+		if i == stale || i == stored {
+			require.ErrorIs(t, err, store.ErrConflict, "%d", i)
+		} else {
+			require.NoError(t, err, "%d", i)
+		}
+	}
+	for i, turn := range turns {
+		p := f.position(t, lanes[i], "n"+strconv.Itoa(i))
+		switch i {
+		case stale, stored:
+			require.Nil(t, p.Answer)
+			require.EqualValues(t, 1, p.Conversation.LastTurn)
+		case finished:
+			require.Equal(t, turn.Answer, p.Answer)
+			require.Nil(t, p.Conversation)
+		default:
+			require.Equal(t, turn.Answer, p.Answer)
+			require.EqualValues(t, 2, p.Conversation.LastTurn)
+			require.Equal(t, turn.Conversation.FlowState, p.Conversation.FlowState)
+		}
+	}
+	require.Equal(t, 2*conversations-2, f.count(t, `SELECT count(*) FROM turn`))
+	require.Equal(t, 2*conversations-2, f.count(t, `SELECT count(*) FROM pending_record`))
+	require.Equal(t, 2*(2*conversations-2), f.count(t, `SELECT count(*) FROM message`))
+}
+
+func afterIsWhatPositionGives(t *testing.T, f *fixture) {
+	f.createAgent(t, "acme", "a1")
+	for i, c := range []struct{ user, bot bool }{{true, true}, {true, false}, {false, true}, {false, false}} {
+		id := "m" + strconv.Itoa(i)
+		turn := openingTurn("acme", "a1", id, "c1")
+		if i > 0 {
+			turn = f.nextTurn(t, lane("acme", "a1"), id)
+		}
+		if !c.user {
+			turn.User = nil
+		}
+		if !c.bot {
+			turn.Bot = nil
+		}
+		turn.Time = start.Add(time.Duration(i)*time.Second + 999*time.Nanosecond)
+		f.commit(t, turn)
+		after := turn.After()
+		require.Equal(t, f.position(t, lane("acme", "a1"), "mx").Conversation, &after)
+	}
+}
