@@ -30,7 +30,7 @@ func TestStopUnderLoad(t *testing.T) {
 		for person := range persons {
 			senders.Go(func() { sendAll(ctx, client, setup.ChannelID, person, ledger) })
 		}
-		ledger.waitMore(ctx, persons*killMessages/4)
+		require.NoError(t, ledger.wait(ctx, persons*killMessages/4))
 		began := time.Now()
 		require.NoError(t, prosa.Stop(), "exit code 0")
 		require.Less(t, time.Since(began), stopWithin)

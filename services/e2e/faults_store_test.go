@@ -77,7 +77,7 @@ func TestStoreOutOfReach(t *testing.T) {
 	for person := range persons {
 		senders.Go(func() { sendAll(ctx, client, setup.ChannelID, person, ledger) })
 	}
-	ledger.waitMore(ctx, persons*killMessages/4)
+	require.NoError(t, ledger.wait(ctx, persons*killMessages/4))
 	relay.Cut()
 	until(ctx, t, prosa.Metrics+"/readyz", notReady)
 	until(ctx, t, prosa.HTTP+"/readyz", notReady)

@@ -63,10 +63,10 @@ func TestKilledUnderLoad(t *testing.T) {
 		for person := range killPersons {
 			senders.Go(func() { sendAll(ctx, client, setup.ChannelID, person, ledger) })
 		}
-		for range kills {
-			// Kills fall between a fifth and four fifths of the load.
-			target := int(float64(killPersons*killMessages) * (0.2 + 0.6*random.Float64()) / kills)
-			ledger.waitMore(ctx, target)
+		for kill := range kills {
+			// One kill falls into each fifth of the load, somewhere.
+			at := float64(killPersons*killMessages) * (float64(kill) + random.Float64()) / kills
+			require.NoError(t, ledger.wait(ctx, int(at)), "the load stands still")
 			require.NoError(t, cluster.KillAndRestart(random.IntN(cluster.Size())))
 			require.NoError(t, cluster.WaitReady(ctx))
 		}
@@ -151,22 +151,19 @@ func (l *ledger) accepted() map[string][]string {
 	return l.texts
 }
 
-// waitMore waits until so many more messages are acknowledged.
-func (l *ledger) waitMore(ctx context.Context, more int) {
-	l.mu.Lock()
-	target := l.count + more
-	l.mu.Unlock()
+// wait waits until so many messages are acknowledged.
+func (l *ledger) wait(ctx context.Context, count int) error {
 	for {
 		l.mu.Lock()
-		reached, changed := l.count >= target, l.changed
+		reached, changed := l.count >= count, l.changed
 		l.mu.Unlock()
 		if reached {
-			return
+			return nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return
+			return ctx.Err()
 		}
 	}
 }

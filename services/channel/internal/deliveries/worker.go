@@ -87,7 +87,7 @@ const (
 	// handBatch is how many deliveries of one lane are made before others get
 	// its place, readAhead how many of them are read at once.
 	handBatch = 32
-	readAhead = 4
+	readAhead = 8
 )
 
 // New returns a worker that does nothing until Run.

@@ -100,7 +100,7 @@ const (
 	// handBatch is how many messages of one thread are answered before others
 	// get its slot, readAhead how many of them are read at once.
 	handBatch = 16
-	readAhead = 4
+	readAhead = 8
 )
 
 // New returns a worker that does nothing until Run.
