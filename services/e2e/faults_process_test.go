@@ -12,7 +12,7 @@ import (
 	"github.com/prosa-chat/prosa/services/e2e/internal/harness"
 )
 
-// stopWithin is how long a stop may take (contract/operations.md).
+// stopWithin is how long a stop may take.
 const stopWithin = 25 * time.Second
 
 // TestStopUnderLoad stops a process while messages come in: it exits 0, and

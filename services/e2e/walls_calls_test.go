@@ -137,7 +137,7 @@ var wallCalls = map[protoreflect.FullName]func(p place) []proto.Message{
 // capabilities are the RPCs that anyone may call because what they name cannot
 // be guessed: to know it is the right. There is nothing to compare.
 var capabilities = map[protoreflect.FullName]string{
-	"prosa.channel.v1.InboundService.ReceiveMessage": "the channel's id is the capability (contract/api-channel.md)",
+	"prosa.channel.v1.InboundService.ReceiveMessage": "the channel's id is the capability",
 }
 
 func named(fields ...string) *fieldmaskpb.FieldMask { return &fieldmaskpb.FieldMask{Paths: fields} }

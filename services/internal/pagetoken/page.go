@@ -9,7 +9,7 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
 
-// The number of items of a page (contract/management.md).
+// The number of items of a page.
 const (
 	DefaultSize = 50
 	MaxSize     = 500

@@ -18,7 +18,7 @@ import (
 const (
 	busyTimeout = "5000" // milliseconds; only a foreign process (a backup, a shell) makes anybody wait
 	// Memory is bounded by the page caches: the writer's and, for each reader, its own.
-	writerCacheKiB = 32 << 10
+	writerCacheKiB = 16 << 10
 	readerCacheKiB = 2 << 10
 	// logBytes is what the write-ahead log's file is cut to after it has been longer.
 	logBytes = 64 << 20
