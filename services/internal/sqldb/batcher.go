@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 )
 
 // Batcher runs operations of one kind together: those that come while the store is busy share the next transaction, and the
@@ -13,13 +14,19 @@ import (
 // The operations of a batch share their fate only when the store fails. What one operation finds (a lease that is lost) is its own
 // result, which run writes into it.
 type Batcher[O any] struct {
-	db  *DB
-	run func(ctx context.Context, tx Tx, operations []*O) error
+	db     *DB
+	run    func(ctx context.Context, tx Tx, operations []*O) error
+	gather time.Duration
 
 	mu        sync.Mutex
 	waiting   []*member[O]
-	scheduled bool // a write that will take those that wait is on its way
+	scheduled bool          // a write that will take those that wait is on its way
+	busy      bool          // the last batch had more than one operation
+	enough    chan struct{} // holds one: enough wait for a batch
 }
+
+// enoughToGather is how many operations are not kept waiting for more.
+const enoughToGather = 64
 
 // member is one caller's operation on its way through a batch.
 type member[O any] struct {
@@ -33,7 +40,15 @@ type member[O any] struct {
 // once, and must assign results anew each time. When run fails, and not because the store is unavailable, the batch is undone and
 // each operation runs again in a transaction of its own, so that a bad one does not spoil the others.
 func NewBatcher[O any](db *DB, run func(ctx context.Context, tx Tx, operations []*O) error) *Batcher[O] {
-	return &Batcher[O]{db: db, run: run}
+	return &Batcher[O]{db: db, run: run, enough: make(chan struct{}, 1)}
+}
+
+// Gather lets a batch wait that long for more operations, as long as the one before it had more than one, and gives the batcher
+// back. It is for work in the background: everybody waits a little longer, and the store does much less for each. On an idle store
+// nobody waits.
+func (b *Batcher[O]) Gather(window time.Duration) *Batcher[O] {
+	b.gather = window
+	return b
 }
 
 // Do runs an operation and returns once it is on disk, or has failed. Its result is in the operation. When ctx ends before the
@@ -47,9 +62,21 @@ func (b *Batcher[O]) Do(ctx context.Context, operation *O) error {
 	b.waiting = append(b.waiting, m)
 	first := !b.scheduled
 	b.scheduled = true
+	wait := first && b.gather > 0 && b.busy
+	if len(b.waiting) == enoughToGather {
+		select {
+		case b.enough <- struct{}{}:
+		default:
+		}
+	}
 	b.mu.Unlock()
 	if first {
-		go b.write(context.WithoutCancel(ctx))
+		go func() {
+			if wait {
+				b.awaitMore()
+			}
+			b.write(context.WithoutCancel(ctx))
+		}()
 	}
 	select {
 	case err := <-m.done:
@@ -59,6 +86,16 @@ func (b *Batcher[O]) Do(ctx context.Context, operation *O) error {
 			return ctx.Err()
 		}
 		return <-m.done
+	}
+}
+
+// awaitMore waits until enough operations wait, or long enough.
+func (b *Batcher[O]) awaitMore() {
+	timer := b.db.clock.NewTimer(b.gather)
+	defer timer.Stop()
+	select {
+	case <-b.enough:
+	case <-timer.C():
 	}
 }
 
@@ -114,6 +151,11 @@ func (b *Batcher[O]) write(ctx context.Context) {
 func (b *Batcher[O]) take() []*member[O] {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.busy = len(b.waiting) > 1
+	select { // what was enough for this batch is not for the next
+	case <-b.enough:
+	default:
+	}
 	if len(b.waiting) <= maxGroup {
 		batch := b.waiting
 		b.waiting, b.scheduled = nil, false

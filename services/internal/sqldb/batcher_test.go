@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 	"github.com/prosa-chat/prosa/services/internal/testkit"
 )
@@ -136,4 +137,45 @@ func TestBatcherSaysWhenTheStoreIsClosed(t *testing.T) {
 	batcher := sqldb.NewBatcher(db, addAll)
 	require.NoError(t, db.Close())
 	require.ErrorIs(t, batcher.Do(t.Context(), &addition{key: 1}), sqldb.ErrUnavailable)
+}
+
+func TestBatcherGathersUnderLoadOnly(t *testing.T) {
+	clk := clock.NewManual(time.Unix(1_700_000_000, 0))
+	options := testkit.Options(t, sqldb.SQLite, migrations, service)
+	options.Clock = clk
+	db := testkit.Open(t, options)
+	const window = 5 * time.Millisecond
+	batcher := sqldb.NewBatcher(db, addAll).Gather(window)
+	do := func(key int) <-chan error {
+		done := make(chan error, 1)
+		go func() { done <- batcher.Do(t.Context(), &addition{key: key}) }()
+		return done
+	}
+
+	// Alone nobody waits.
+	require.NoError(t, <-do(0))
+	require.NoError(t, <-do(1))
+
+	// Two that meet are a load: who comes next waits for others, or for enough of them.
+	holding, release := make(chan struct{}), make(chan struct{})
+	go func() {
+		_ = db.Write(t.Context(), func(context.Context, sqldb.Tx) error {
+			close(holding)
+			<-release
+			return nil
+		})
+	}()
+	<-holding
+	first, second := do(2), do(3)
+	require.Eventually(t, func() bool { return batcher.Waiting() == 2 }, 10*time.Second, time.Millisecond)
+	close(release)
+	require.NoError(t, errors.Join(<-first, <-second))
+
+	waiting := do(4)
+	clk.AwaitTimers(1)
+	require.Equal(t, 1, batcher.Waiting())
+	clk.Advance(window)
+	require.NoError(t, <-waiting)
+	require.NoError(t, <-do(5), "it was alone: the load is over")
+	require.Equal(t, 6, rowCount(t, db.Reader()))
 }

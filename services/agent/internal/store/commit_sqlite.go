@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 )
@@ -45,7 +46,7 @@ INSERT INTO pending_record (instance, conversation_id, turn_number, record) VALU
 
 // newTurnBatch commits turns many at a time: statements cost no round trips here, but each of them much more than a row of it.
 func newTurnBatch(db *sqldb.DB) commitTurn {
-	batch := sqldb.NewBatcher(db, writeTurns)
+	batch := sqldb.NewBatcher(db, writeTurns).Gather(gather)
 	return func(ctx context.Context, r *turnRow) (bool, error) {
 		err := batch.Do(ctx, r)
 		return err == nil && r.committed, err
@@ -145,3 +146,6 @@ func (r *round) insertParts(ctx context.Context, tx sqldb.Tx) error {
 	}
 	return insertRecords.exec(ctx, tx, records)
 }
+
+// gather is how long a finished turn waits for others under load.
+const gather = 3 * time.Millisecond

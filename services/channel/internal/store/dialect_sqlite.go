@@ -14,11 +14,14 @@ type sqliteDialect struct {
 	settles  *sqldb.Batcher[settlement]
 }
 
+// gather is how long results of the background wait for others under load.
+const gather = 3 * time.Millisecond
+
 func newSQLiteDialect(db *sqldb.DB) sqliteDialect {
 	return sqliteDialect{
 		accepts:  sqldb.NewBatcher(db, acceptAll),
-		finishes: sqldb.NewBatcher(db, finishAll),
-		settles:  sqldb.NewBatcher(db, settleAll),
+		finishes: sqldb.NewBatcher(db, finishAll).Gather(gather),
+		settles:  sqldb.NewBatcher(db, settleAll).Gather(gather),
 	}
 }
 
