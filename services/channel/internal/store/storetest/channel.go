@@ -40,6 +40,27 @@ var channelCases = []Case{
 		require.NoError(t, err)
 		require.Equal(t, c, got)
 	}},
+	{"another webhook brings a disabled channel back, a paused one stays", func(t *testing.T, s *store.Store) {
+		for n, test := range []struct {
+			state  store.State
+			url    string
+			want   store.State
+			reason string
+		}{
+			{store.Disabled, "https://example.com/moved", store.Active, ""},
+			{store.Disabled, channel("acme", 0).WebhookURL, store.Disabled, "gone"},
+			{store.Paused, "https://example.com/moved", store.Paused, "gone"},
+		} {
+			c := create(t, s, "acme", n)
+			moved, err := s.SetState(t.Context(), "acme", c.ID, store.Active, test.state, "gone", at(5))
+			require.NoError(t, err)
+			require.True(t, moved)
+			got, err := s.UpdateChannel(t.Context(), "acme", c.ID, store.ChannelChange{WebhookURL: &test.url}, at(6))
+			require.NoError(t, err)
+			require.Equal(t, test.want, got.State)
+			require.Equal(t, test.reason, got.StateReason)
+		}
+	}},
 	{"list is oldest first, page by page, of one instance", func(t *testing.T, s *store.Store) {
 		for _, n := range []int{3, 1, 2} {
 			create(t, s, "acme", n)
