@@ -38,7 +38,7 @@ type member[O any] struct {
 // NewBatcher returns a batcher for operations that run executes in one transaction, in the order in which they are given: at least
 // one, and at most maxGroup. run writes each operation's result into it. Like every function given to Write it may run more than
 // once, and must assign results anew each time. When run fails, and not because the store is unavailable, the batch is undone and
-// each operation runs again in a transaction of its own, so that a bad one does not spoil the others.
+// each operation runs again by itself, in no order, so that a bad one does not spoil the others.
 func NewBatcher[O any](db *DB, run func(ctx context.Context, tx Tx, operations []*O) error) *Batcher[O] {
 	return &Batcher[O]{db: db, run: run, enough: make(chan struct{}, 1)}
 }
@@ -167,11 +167,13 @@ func (b *Batcher[O]) take() []*member[O] {
 	return batch
 }
 
-// writeEach runs each operation in a transaction of its own.
+// writeEach runs each operation in a function of its own, all at once, so that on SQLite they share a commit nevertheless.
 func (b *Batcher[O]) writeEach(batch []*member[O]) {
 	for _, m := range batch {
-		m.done <- b.db.Write(context.WithoutCancel(m.ctx), func(ctx context.Context, tx Tx) error {
-			return b.run(ctx, tx, []*O{m.operation})
-		})
+		go func() {
+			m.done <- b.db.Write(context.WithoutCancel(m.ctx), func(ctx context.Context, tx Tx) error {
+				return b.run(ctx, tx, []*O{m.operation})
+			})
+		}()
 	}
 }
