@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -175,13 +177,29 @@ func (p *Process) PID() int { return p.command.Process.Pid }
 // Output is the end of what the process wrote.
 func (p *Process) Output() string { return p.output.String() }
 
-// FreeAddr gives a loopback address on which nothing listens.
+// The ports that FreeAddr gives are below those that the system gives to
+// outgoing connections and to listeners without a wish, so that nobody takes
+// one between its choice and its use.
+const (
+	firstPort = 20000
+	ports     = 12000
+)
+
+// nextPort is where FreeAddr looks next; processes begin at different places.
+var nextPort atomic.Int64
+
+func init() { nextPort.Store(int64(os.Getpid()) * 61) }
+
+// FreeAddr gives a loopback address on which nothing listens, each but once.
 func FreeAddr() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
+	for range ports {
+		addr := net.JoinHostPort("127.0.0.1", strconv.FormatInt(firstPort+nextPort.Add(1)%ports, 10))
+		listener, err := net.Listen("tcp", addr)
+		if err == nil {
+			return addr, listener.Close()
+		}
 	}
-	return listener.Addr().String(), listener.Close()
+	return "", errors.New("find a free port: there is none")
 }
 
 // tail keeps the last part of what is written to it.
