@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"time"
 
@@ -16,7 +17,10 @@ import (
 
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	channelv1 "github.com/prosa-chat/prosa/gen/go/prosa/channel/v1"
+	"github.com/prosa-chat/prosa/services/channel/internal/answers"
+	"github.com/prosa-chat/prosa/services/channel/internal/botapis"
 	"github.com/prosa-chat/prosa/services/channel/internal/channels"
+	"github.com/prosa-chat/prosa/services/channel/internal/check"
 	"github.com/prosa-chat/prosa/services/channel/internal/deliveries"
 	"github.com/prosa-chat/prosa/services/channel/internal/directory"
 	"github.com/prosa-chat/prosa/services/channel/internal/inbound"
@@ -62,6 +66,7 @@ type Deps struct {
 type Service struct {
 	store    *store.Store
 	channels *channels.Server
+	botAPIs  *botapis.Server
 	inbound  *inbound.Server
 	workers  []lifecycle.Worker
 }
@@ -77,10 +82,10 @@ func (processRand) Float64() float64 { return rand.Float64() }
 // noTurns is in the place of the turn worker when turns are off.
 type noTurns struct{}
 
-func (noTurns) Reserve() (time.Time, bool)        { return time.Time{}, false }
-func (noTurns) Unreserve()                        {}
-func (noTurns) Queued()                           {}
-func (noTurns) Start(store.Thread, store.Message) {}
+func (noTurns) Reserve() (time.Time, bool) { return time.Time{}, false }
+func (noTurns) Unreserve()                 {}
+func (noTurns) Queued()                    {}
+func (noTurns) Start(store.Thread)         {}
 
 // New puts the service together. It touches nothing outside of the process.
 func New(config Config, deps Deps) (*Service, error) {
@@ -91,6 +96,7 @@ func New(config Config, deps Deps) (*Service, error) {
 	rows := store.New(deps.DB)
 	known := directory.New(rows, deps.Box, deps.Clock)
 	tokens := inbound.NewTokens(deps.Box.Derive("channel/inbound-token"))
+	botTokens := inbound.NewTokens(deps.Box.Derive("channel/bot-token"))
 	fingerprints := deps.Box.Derive("channel/fingerprint")
 	count := deliveries.NewCount()
 	if err := metric.Register(deps.Metrics, count, upkeep.NewGauges(rows, deps.Clock)); err != nil {
@@ -118,10 +124,17 @@ func New(config Config, deps Deps) (*Service, error) {
 		channels: channels.New(channels.Deps{
 			Store: rows, Directory: known, Tokens: tokens, Agents: deps.Agent, Instances: deps.Instances, Guard: deps.Guard, Box: deps.Box,
 			PageTokens: pagetoken.New(deps.Box.Derive("channel/page-token"), deps.Clock), Clock: deps.Clock, IDs: deps.IDs,
-			Secret: fingerprints, Deleted: reaper.Wake,
+			Checker: check.New(check.Deps{
+				NewClient: func() *http.Client { return deps.Guard.Client(egress.Options{}) }, Clock: deps.Clock, IDs: deps.IDs, UserAgent: "Prosa/" + deps.Version,
+			}),
+			Answers: answers.Keeper{Box: deps.Box, Secret: fingerprints}, Due: deliverer.Queued, Deleted: reaper.Wake,
 		}),
 	}
-	var answers inbound.Turns = noTurns{}
+	s.botAPIs = botapis.New(botapis.Deps{
+		Store: rows, Directory: known, Tokens: botTokens, Agents: deps.Agent, Instances: deps.Instances, Guard: deps.Guard, Box: deps.Box,
+		PageTokens: s.channels.PageTokens, Clock: deps.Clock, IDs: deps.IDs, Answers: s.channels.Answers, Due: deliverer.Queued, Deleted: reaper.Wake,
+	})
+	var turn inbound.Turns = noTurns{}
 	if !config.TurnsOff {
 		answerer, err := turns.New(turns.Config{
 			Pool: config.TurnPool, Lease: config.TurnLease, Timeout: config.TurnTimeout, Poll: config.Poll, Grace: config.StopGrace,
@@ -132,11 +145,11 @@ func New(config Config, deps Deps) (*Service, error) {
 		if err != nil {
 			return nil, fmt.Errorf("make turn worker: %w", err)
 		}
-		answers = answerer
+		turn = answerer
 		s.workers = append(s.workers, answerer)
 	}
 	s.inbound, err = inbound.New(inbound.Deps{
-		Store: rows, Directory: known, Turns: answers, Tokens: tokens, Clock: deps.Clock, IDs: deps.IDs, Metrics: deps.Metrics, Secret: fingerprints,
+		Store: rows, Directory: known, Turns: turn, Tokens: tokens, Clock: deps.Clock, IDs: deps.IDs, Metrics: deps.Metrics, Secret: fingerprints,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make inbound server: %w", err)
@@ -147,6 +160,7 @@ func New(config Config, deps Deps) (*Service, error) {
 // Register adds the service's RPCs to a server.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	channelv1.RegisterChannelServiceServer(r, s.channels)
+	channelv1.RegisterBotApiServiceServer(r, s.botAPIs)
 	channelv1.RegisterInboundServiceServer(r, s.inbound)
 }
 

@@ -25,15 +25,33 @@ func TestNewIsSecondsThenRandom(t *testing.T) {
 	require.Panics(t, func() { s.New() }, "the source has run dry")
 }
 
-func TestNewIsUniqueAndValid(t *testing.T) {
+func TestNewOrderedIsTimeThenRandom(t *testing.T) {
+	c := clock.NewManual(time.Unix(0x0badcafe, 999_999_999))
+	s := id.NewSource(c, bytes.NewReader([]byte{1, 2, 3, 4, 5, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0}))
+	require.Equal(t, "0badcafeee6b270102030405", s.NewOrdered())
+	c.Advance(1)
+	earlier := s.NewOrdered()
+	require.Equal(t, "0badcaff000000ffffffffff", earlier)
+	c.Advance(64)
+	require.Greater(t, s.NewOrdered(), earlier, "64 ns later")
+	require.Panics(t, func() { s.NewOrdered() }, "the source has run dry")
+}
+
+func TestIdentifiersAreUniqueAndValid(t *testing.T) {
 	s := id.NewSource(clock.NewManual(time.Unix(1_700_000_000, 0)), nil)
+	for _, next := range []func() string{s.New, s.NewOrdered} {
+		requireUnique(t, next)
+	}
+}
+
+func requireUnique(t *testing.T, next func() string) {
 	const callers, each = 8, 1000
 	made := make([][]string, callers)
 	var wg sync.WaitGroup
 	for i := range callers {
 		wg.Go(func() {
 			for range each {
-				made[i] = append(made[i], s.New())
+				made[i] = append(made[i], next())
 			}
 		})
 	}

@@ -21,9 +21,8 @@ const (
 	goneReason = "the webhook answered 410 Gone"
 )
 
-// work delivers from a lane that this worker holds. first is its head, if that
-// is known already.
-func (w *Worker) work(l store.Lane, first *store.Delivery) {
+// work delivers from a lane that this worker holds.
+func (w *Worker) work(l store.Lane) {
 	defer w.release(l.EndpointID)
 	w.metrics.inFlight.Inc()
 	defer w.metrics.inFlight.Dec()
@@ -32,7 +31,7 @@ func (w *Worker) work(l store.Lane, first *store.Delivery) {
 	w.keeper.Hold(l.LaneKey, l.Epoch, cancel)
 	defer w.keeper.Drop(l.LaneKey, l.Epoch)
 
-	held, more := w.drain(ctx, l, first)
+	held, more := w.drain(ctx, l)
 	if !held {
 		return
 	}
@@ -51,7 +50,7 @@ func (w *Worker) work(l store.Lane, first *store.Delivery) {
 // drain makes deliveries of the lane until one has to wait, none is left, or it
 // is the turn of others. It reports whether the lease is still held and must be
 // given back, and whether the lane then goes on at once.
-func (w *Worker) drain(ctx context.Context, l store.Lane, head *store.Delivery) (held, more bool) {
+func (w *Worker) drain(ctx context.Context, l store.Lane) (held, more bool) {
 	defer func() {
 		if value := recover(); value != nil {
 			w.Logger.LogAttrs(ctx, slog.LevelError, "delivery panicked", slog.String("channel", l.EndpointID),
@@ -61,15 +60,11 @@ func (w *Worker) drain(ctx context.Context, l store.Lane, head *store.Delivery) 
 			held, more = false, false
 		}
 	}()
-	settled := l.SettledSeq
-	var pending []store.Delivery
-	if head != nil {
-		pending = []store.Delivery{*head}
-	}
+	settled, pending := l.SettledSeq, l.Pending
 	for range handBatch {
 		if len(pending) == 0 {
 			var err error
-			if pending, err = w.Store.Deliveries(ctx, l.LaneKey, settled, readAhead); err != nil || len(pending) == 0 {
+			if pending, err = w.Store.Deliveries(ctx, l.LaneKey, settled, store.ReadAhead); err != nil || len(pending) == 0 {
 				// Rather than trying at once, again and again, let the lease end.
 				return ctx.Err() != nil, false
 			}

@@ -83,12 +83,9 @@ type Worker struct {
 	metrics   *metrics
 }
 
-const (
-	// handBatch is how many deliveries of one lane are made before others get
-	// its place, readAhead how many of them are read at once.
-	handBatch = 32
-	readAhead = 8
-)
+// handBatch is how many deliveries of one lane are made before others get its
+// place.
+const handBatch = 32
 
 // New returns a worker that does nothing until Run.
 func New(config Config, deps Deps) (*Worker, error) {
@@ -190,7 +187,7 @@ func (w *Worker) claim(ctx context.Context, claims []store.Claim, ready []store.
 	taken := make(map[string]int, len(claims))
 	for _, l := range lanes {
 		taken[l.EndpointID]++
-		go w.work(l, nil)
+		go w.work(l)
 	}
 	satisfied := make(map[string]bool, len(claims))
 	for _, claim := range claims {
@@ -233,7 +230,7 @@ func (w *Worker) Queued(endpointID string) {
 func (w *Worker) Unreserve(endpointID string) { w.release(endpointID) }
 
 // Start implements turns.Deliveries.
-func (w *Worker) Start(lane store.Lane, first store.Delivery) { go w.work(lane, &first) }
+func (w *Worker) Start(lane store.Lane) { go w.work(lane) }
 
 // release gives a place back, and wakes the claimer if lanes wait for it.
 func (w *Worker) release(endpointID string) {

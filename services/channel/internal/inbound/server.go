@@ -36,7 +36,7 @@ type Turns interface {
 	// Queued says that a message was accepted without a slot.
 	Queued()
 	// Start answers the messages of a thread that was taken for the slot.
-	Start(t store.Thread, head store.Message)
+	Start(t store.Thread)
 }
 
 // Deps are what the server works with.
@@ -98,12 +98,12 @@ func (s *Server) ReceiveMessage(ctx context.Context, r *channelv1.ReceiveMessage
 	if err != nil {
 		return nil, rpcerr.FromStore(err)
 	}
-	if channel.InboundTokenHash != nil && !s.Tokens.fits(channel.Instance, channel.ID, bearer(ctx), channel.InboundTokenHash) {
+	if channel.InboundTokenHash != nil && !s.Tokens.Fits(channel.Instance, channel.ID, bearer(ctx), channel.InboundTokenHash) {
 		return nil, errToken
 	}
 	message := &store.Message{
 		ThreadKey: store.ThreadKey{Instance: channel.Instance, ChannelID: channel.ID, ClientIdentifier: r.GetClientIdentifier()},
-		ID:        s.IDs.New(), Text: r.GetText(), Postback: r.GetPostback(), CreateTime: s.Clock.Now(),
+		ID:        s.IDs.NewOrdered(), Text: r.GetText(), Postback: r.GetPostback(), CreateTime: s.Clock.Now(),
 	}
 	var record *store.Key
 	if keyed {
@@ -130,7 +130,7 @@ func (s *Server) accept(ctx context.Context, m *store.Message, key *store.Key) (
 	switch {
 	case reserved && err == nil && accepted.Held.OK:
 		m.Seq = accepted.Held.Seq
-		s.Turns.Start(store.Thread{ThreadKey: m.ThreadKey, Epoch: accepted.Held.Epoch, DoneSeq: m.Seq - 1}, *m)
+		s.Turns.Start(store.Thread{ThreadKey: m.ThreadKey, Epoch: accepted.Held.Epoch, DoneSeq: m.Seq - 1, Pending: []store.Message{*m}})
 	case reserved:
 		s.Turns.Unreserve()
 	case err == nil && !accepted.Replayed:

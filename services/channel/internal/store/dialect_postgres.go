@@ -68,6 +68,10 @@ func (postgresDialect) accept(ctx context.Context, db *sqldb.DB, m *Message, key
 	return Accepted{MessageID: m.ID, Held: held}, nil
 }
 
+func (postgresDialect) bulk(head string, columns []string, tail string) *sqldb.Bulk {
+	return sqldb.NewBulk(head, columns, tail)
+}
+
 func (postgresDialect) claimThreads() string {
 	return `
 WITH due AS (

@@ -89,6 +89,10 @@ func holding(hold time.Time, now int64) (raise, lease, next int64) {
 	return 1, sqldb.Micros(hold), sqldb.Micros(hold)
 }
 
+func (sqliteDialect) bulk(head string, columns []string, tail string) *sqldb.Bulk {
+	return sqldb.NewSQLiteBulk(head, columns, tail)
+}
+
 func (sqliteDialect) claimThreads() string {
 	return `
 UPDATE thread SET epoch = epoch + 1, lease_until = $2, next_time = $2

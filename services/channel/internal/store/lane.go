@@ -20,9 +20,16 @@ type Lane struct {
 	Epoch int64
 	// SettledSeq is the number of the last delivery that is settled.
 	SettledSeq int64
+	// Pending is the first deliveries that are pending, in order, as far as
+	// they are read already.
+	Pending []Delivery
 }
 
 const laneColumns = `instance, endpoint_id, interaction_id, epoch, settled_seq`
+
+func (l *Lane) targets() []any {
+	return []any{&l.Instance, &l.EndpointID, &l.InteractionID, &l.Epoch, &l.SettledSeq}
+}
 
 // Endpoint names a channel that has deliveries to make.
 type Endpoint struct{ Instance, ID string }
@@ -57,7 +64,9 @@ type Claim struct {
 }
 
 // ClaimLanes takes lanes that are due, those that wait longest first, until
-// the given time: of each endpoint at most its limit.
+// the given time: of each endpoint at most its limit. Each comes with its first
+// pending deliveries, ReadAhead at most; there may be none if they came at this
+// moment.
 func (s *Store) ClaimLanes(ctx context.Context, claims []Claim, now, until time.Time) ([]Lane, error) {
 	var lanes []Lane
 	err := s.db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
@@ -65,15 +74,13 @@ func (s *Store) ClaimLanes(ctx context.Context, claims []Claim, now, until time.
 		for _, claim := range claims {
 			rows, err := tx.QueryContext(ctx, s.dialect.claimLanes(), claim.Instance, claim.ID, sqldb.Micros(now),
 				sqldb.Micros(until), claim.Limit)
-			taken, err := collect(rows, err, func(l *Lane) []any {
-				return []any{&l.Instance, &l.EndpointID, &l.InteractionID, &l.Epoch, &l.SettledSeq}
-			})
+			taken, err := collect(rows, err, (*Lane).targets)
 			if err != nil {
 				return err
 			}
 			lanes = append(lanes, taken...)
 		}
-		return nil
+		return s.heads.ofLanes(ctx, tx, lanes)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("claim lanes: %w", err)

@@ -68,27 +68,37 @@ func replayed(ctx context.Context, r sqldb.Reader, m *Message, key *Key) (Accept
 	return Accepted{MessageID: string(first), Replayed: true}, nil
 }
 
-const messagesSQL = `
-SELECT seq, id, text, postback, create_time FROM message
+const (
+	messageColumns = `seq, id, text, postback, create_time`
+	messagesSQL    = `
+SELECT ` + messageColumns + ` FROM message
 WHERE instance = $1 AND channel_id = $2 AND client_identifier = $3 AND seq > $4
 ORDER BY seq LIMIT CAST($5 AS BIGINT) + 0`
+)
+
+type messageRow struct {
+	Message
+	created int64
+}
+
+func (r *messageRow) targets() []any { return []any{&r.Seq, &r.ID, &r.Text, &r.Postback, &r.created} }
+
+func (r *messageRow) message(key ThreadKey) Message {
+	r.ThreadKey, r.CreateTime = key, sqldb.Time(r.created)
+	return r.Message
+}
 
 // Messages reads at most limit messages of a thread after the one numbered
 // after, in order.
 func (s *Store) Messages(ctx context.Context, key ThreadKey, after int64, limit int) ([]Message, error) {
-	type row struct {
-		Message
-		created int64
-	}
 	rows, err := s.db.Reader().QueryContext(ctx, messagesSQL, key.Instance, key.ChannelID, key.ClientIdentifier, after, limit)
-	found, err := collect(rows, err, func(r *row) []any { return []any{&r.Seq, &r.ID, &r.Text, &r.Postback, &r.created} })
+	found, err := collect(rows, err, (*messageRow).targets)
 	if err != nil {
 		return nil, fmt.Errorf("read messages: %w", err)
 	}
 	messages := make([]Message, len(found))
 	for i := range found {
-		messages[i] = found[i].Message
-		messages[i].ThreadKey, messages[i].CreateTime = key, sqldb.Time(found[i].created)
+		messages[i] = found[i].message(key)
 	}
 	return messages, nil
 }

@@ -26,6 +26,8 @@ import (
 var (
 	// ErrChannelNotFound says that there is no such channel, or that it was deleted.
 	ErrChannelNotFound = errors.New("no such channel")
+	// ErrSecretChanged says that the secrets are not those that were read, or that the channel was deleted since.
+	ErrSecretChanged = errors.New("the secrets changed since they were read")
 	// ErrLeaseLost says that somebody else took the thread or lane since: the result was not stored.
 	ErrLeaseLost = errors.New("lease was lost")
 )
@@ -34,6 +36,7 @@ var (
 type Store struct {
 	db      *sqldb.DB
 	dialect dialect
+	heads   heads
 }
 
 // dialect is what the two engines do differently.
@@ -47,14 +50,17 @@ type dialect interface {
 	// taken; see [Store.ClaimThreads] and [Store.ClaimLanes] for their arguments.
 	claimThreads() string
 	claimLanes() string
+	// bulk makes a statement over rows of values, in the engine's best form.
+	bulk(head string, columns []string, tail string) *sqldb.Bulk
 }
 
 // New returns a store on db, which must have the schema of package migrations.
 func New(db *sqldb.DB) *Store {
-	if db.Dialect() == sqldb.Postgres {
-		return &Store{db: db, dialect: postgresDialect{}}
+	var d dialect = postgresDialect{}
+	if db.Dialect() == sqldb.SQLite {
+		d = newSQLiteDialect(db)
 	}
-	return &Store{db: db, dialect: newSQLiteDialect(db)}
+	return &Store{db: db, dialect: d, heads: newHeads(d)}
 }
 
 // Ping reports whether the store can be used now.

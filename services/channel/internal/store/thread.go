@@ -23,20 +23,29 @@ type Thread struct {
 	// Failures counts how often the head failed in a row, Strikes how many of
 	// these were final errors.
 	Failures, Strikes int64
+	// Pending is the first messages that are pending, in order, as far as they
+	// are read already.
+	Pending []Message
 }
 
 const threadColumns = `instance, channel_id, client_identifier, epoch, done_seq, failures, strikes`
 
+func (t *Thread) targets() []any {
+	return []any{&t.Instance, &t.ChannelID, &t.ClientIdentifier, &t.Epoch, &t.DoneSeq, &t.Failures, &t.Strikes}
+}
+
 // ClaimThreads takes at most limit threads that are due, those that wait
-// longest first, until the given time.
+// longest first, until the given time. Each comes with its first pending
+// messages, ReadAhead at most; there may be none if they came at this moment.
 func (s *Store) ClaimThreads(ctx context.Context, now, until time.Time, limit int) ([]Thread, error) {
 	var threads []Thread
 	err := s.db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
 		rows, err := tx.QueryContext(ctx, s.dialect.claimThreads(), sqldb.Micros(now), sqldb.Micros(until), limit)
-		threads, err = collect(rows, err, func(t *Thread) []any {
-			return []any{&t.Instance, &t.ChannelID, &t.ClientIdentifier, &t.Epoch, &t.DoneSeq, &t.Failures, &t.Strikes}
-		})
-		return err
+		threads, err = collect(rows, err, (*Thread).targets)
+		if err != nil {
+			return err
+		}
+		return s.heads.ofThreads(ctx, tx, threads)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("claim threads: %w", err)
@@ -84,7 +93,7 @@ type Finished struct {
 	Queued int
 	// FirstSequence is the number of the first delivery.
 	FirstSequence int64
-	// Lane is held if LaneHeld.
+	// Lane is held, and comes with the answer as its pending deliveries, if LaneHeld.
 	Lane     Lane
 	LaneHeld bool
 }
@@ -130,8 +139,22 @@ func (t *Turn) lane() LaneKey {
 func (f *finish) queued(last, settled, epoch int64) {
 	count := int64(len(f.turn.Answer))
 	f.finished.Queued, f.finished.FirstSequence = len(f.turn.Answer), last-count+1
-	f.finished.Lane = Lane{LaneKey: f.turn.lane(), Epoch: epoch, SettledSeq: settled}
 	f.finished.LaneHeld = !f.turn.HoldLane.IsZero() && settled == last-count
+	if f.finished.LaneHeld {
+		f.finished.Lane = Lane{LaneKey: f.turn.lane(), Epoch: epoch, SettledSeq: settled, Pending: f.pending()}
+	}
+}
+
+// pending is the deliveries of the answer, as they are stored.
+func (f *finish) pending() []Delivery {
+	all := make([]Delivery, len(f.turn.Answer))
+	for i, answer := range f.turn.Answer {
+		all[i] = Delivery{
+			LaneKey: f.turn.lane(), Sequence: f.finished.FirstSequence + int64(i), ID: answer.ID, ContactID: f.turn.ContactID,
+			Body: answer.Body, State: Pending, CreateTime: f.now,
+		}
+	}
+	return all
 }
 
 // SetAside gives up the head of a held thread: it stays stored with the reason,

@@ -17,9 +17,8 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
 
-// work answers the pending messages of a thread that this worker holds. head is
-// the first of them, if it is known already.
-func (w *Worker) work(t store.Thread, head *store.Message) {
+// work answers the pending messages of a thread that this worker holds.
+func (w *Worker) work(t store.Thread) {
 	defer w.release()
 	w.metrics.running.Inc()
 	defer w.metrics.running.Dec()
@@ -28,18 +27,14 @@ func (w *Worker) work(t store.Thread, head *store.Message) {
 	w.keeper.Hold(t.ThreadKey, t.Epoch, cancel)
 	defer w.keeper.Drop(t.ThreadKey, t.Epoch)
 
-	var pending []store.Message
-	if head != nil {
-		pending = []store.Message{*head}
-	}
 	for range handBatch {
-		if len(pending) == 0 {
+		if len(t.Pending) == 0 {
 			var err error
-			if pending, err = w.Store.Messages(ctx, t.ThreadKey, t.DoneSeq, readAhead); err != nil || len(pending) == 0 {
+			if t.Pending, err = w.Store.Messages(ctx, t.ThreadKey, t.DoneSeq, store.ReadAhead); err != nil || len(t.Pending) == 0 {
 				break
 			}
 		}
-		more, err := w.turn(ctx, &t, &pending[0])
+		more, err := w.turn(ctx, &t, &t.Pending[0])
 		if err != nil {
 			w.putBack(ctx, t, err)
 			return
@@ -47,7 +42,7 @@ func (w *Worker) work(t store.Thread, head *store.Message) {
 		if !more {
 			return
 		}
-		t.DoneSeq, t.Failures, t.Strikes, pending = pending[0].Seq, 0, 0, pending[1:]
+		t.DoneSeq, t.Failures, t.Strikes, t.Pending = t.Pending[0].Seq, 0, 0, t.Pending[1:]
 	}
 	w.putBack(ctx, t, nil)
 }
@@ -174,7 +169,7 @@ func (w *Worker) finish(ctx context.Context, t *store.Thread, m *store.Message, 
 		}
 	}
 	for i, message := range answer.GetMessages() {
-		turn.Answer[i] = store.Outgoing{ID: w.IDs.New(), Body: appendBody(make([]byte, 0, 512), answer, message, trace)}
+		turn.Answer[i] = store.Outgoing{ID: w.IDs.NewOrdered(), Body: appendBody(make([]byte, 0, 512), answer, message, trace)}
 	}
 	reserved := false
 	if len(turn.Answer) > 0 && channel.State == store.Active {
@@ -184,10 +179,7 @@ func (w *Worker) finish(ctx context.Context, t *store.Thread, m *store.Message, 
 	finished, err := w.Store.FinishTurn(ctx, turn, now)
 	if reserved {
 		if err == nil && finished.LaneHeld {
-			w.Deliveries.Start(finished.Lane, store.Delivery{
-				LaneKey: finished.Lane.LaneKey, Sequence: finished.FirstSequence, ID: turn.Answer[0].ID,
-				ContactID: turn.ContactID, Body: turn.Answer[0].Body, State: store.Pending, CreateTime: now,
-			})
+			w.Deliveries.Start(finished.Lane)
 		} else {
 			w.Deliveries.Unreserve(channel.ID)
 		}

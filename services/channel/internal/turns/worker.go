@@ -48,7 +48,7 @@ type Deliveries interface {
 	// Queued says that a lane which could not be reserved has deliveries now.
 	Queued(endpointID string)
 	// Start delivers from a lane that was taken for the place.
-	Start(lane store.Lane, first store.Delivery)
+	Start(lane store.Lane)
 }
 
 // Config bounds the worker. All fields are required.
@@ -98,9 +98,8 @@ const (
 	// claimBatch is how many threads one claim takes at most.
 	claimBatch = 64
 	// handBatch is how many messages of one thread are answered before others
-	// get its slot, readAhead how many of them are read at once.
+	// get its slot.
 	handBatch = 16
-	readAhead = 8
 )
 
 // New returns a worker that does nothing until Run.
@@ -171,7 +170,7 @@ func (w *Worker) runOnce(ctx context.Context) (more bool, err error) {
 			threads, err = w.Store.ClaimThreads(ctx, now, now.Add(w.config.Lease), slots)
 		}
 		for _, t := range threads {
-			go w.work(t, nil)
+			go w.work(t)
 		}
 		w.pool.Release(slots - len(threads))
 		due = len(threads) == slots
@@ -208,8 +207,8 @@ func (w *Worker) Queued() {
 // Unreserve gives a slot back.
 func (w *Worker) Unreserve() { w.release() }
 
-// Start works on a thread that was taken for a slot, beginning with its head.
-func (w *Worker) Start(t store.Thread, head store.Message) { go w.work(t, &head) }
+// Start works on a thread that was taken for a slot.
+func (w *Worker) Start(t store.Thread) { go w.work(t) }
 
 // release gives a slot back. When threads wait for slots it wakes the claimer,
 // but only for a batch that is worth a claim.

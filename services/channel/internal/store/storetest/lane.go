@@ -68,6 +68,22 @@ var laneCases = []Case{
 		require.Len(t, again, 1)
 		require.EqualValues(t, 2, again[0].SettledSeq)
 	}},
+	{"a claim brings the first deliveries, in order", func(t *testing.T, s *store.Store) {
+		c := create(t, s, "acme", 1)
+		long := lane(t, s, c, "i", store.ReadAhead+1, at(0))
+		lane(t, s, c, "j", 1, at(1))
+		held := claimLanes(t, s, c, at(2), 5)
+		require.Len(t, held, 2)
+		for _, l := range held {
+			read, err := s.Deliveries(t.Context(), l.LaneKey, 0, store.ReadAhead)
+			require.NoError(t, err)
+			require.Equal(t, read, l.Pending)
+			if l.LaneKey == long {
+				require.Len(t, l.Pending, store.ReadAhead, "one past the limit waits")
+				require.Equal(t, "body 7", string(l.Pending[7].Body))
+			}
+		}
+	}},
 	{"a retry waits, and the lane with it", func(t *testing.T, s *store.Store) {
 		c := create(t, s, "acme", 1)
 		key := lane(t, s, c, "i", 2, at(0))

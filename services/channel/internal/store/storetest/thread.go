@@ -31,6 +31,30 @@ var threadCases = []Case{
 		require.NoError(t, err)
 		require.False(t, due)
 	}},
+	{"a claim brings the first messages, in order", func(t *testing.T, s *store.Store) {
+		c, same := create(t, s, "acme", 1), create(t, s, "acme", 2)
+		for i := range store.ReadAhead + 2 {
+			accept(t, s, c, "ana", fmt.Sprint("oi ", i), at(i))
+		}
+		held := claimThreads(t, s, at(20), 1)[0]
+		require.Equal(t, []int64{1, 2, 3, 4, 5, 6, 7, 8}, numbers(held.Pending), "one past the limit waits")
+		require.Equal(t, "oi 7", held.Pending[7].Text)
+		answer(t, s, held, "i", 0, at(20))
+		require.NoError(t, s.ReleaseThread(t.Context(), held.ThreadKey, held.Epoch, at(20)))
+		accept(t, s, c, "bia", "olá", at(20))
+		accept(t, s, same, "ana", "outro canal", at(20))
+
+		all := claimThreads(t, s, at(21), 5)
+		require.Len(t, all, 3)
+		for _, thread := range all {
+			read, err := s.Messages(t.Context(), thread.ThreadKey, thread.DoneSeq, store.ReadAhead)
+			require.NoError(t, err)
+			require.Equal(t, read, thread.Pending)
+			if thread.ThreadKey == held.ThreadKey {
+				require.Equal(t, []int64{2, 3, 4, 5, 6, 7, 8, 9}, numbers(thread.Pending))
+			}
+		}
+	}},
 	{"claimers at once never get the same thread", func(t *testing.T, s *store.Store) {
 		c := create(t, s, "acme", 1)
 		const threads = 60
@@ -173,6 +197,14 @@ func people(threads []store.Thread) []string {
 	result := make([]string, len(threads))
 	for i, thread := range threads {
 		result[i] = thread.ClientIdentifier
+	}
+	return result
+}
+
+func numbers(all []store.Message) []int64 {
+	result := make([]int64, len(all))
+	for i, m := range all {
+		result[i] = m.Seq
 	}
 	return result
 }

@@ -24,6 +24,33 @@ CREATE INDEX channel_by_id ON channel (id);
 CREATE INDEX channel_by_age ON channel (instance, create_time, id) WHERE delete_time IS NULL;
 CREATE INDEX channel_unreaped ON channel (delete_time) WHERE delete_time IS NOT NULL AND reap_time IS NULL;
 
+-- An integration of the Bot API.
+CREATE TABLE bot_api (
+    instance        TEXT COLLATE "C" NOT NULL,
+    id              TEXT COLLATE "C" NOT NULL,
+    display_name    TEXT COLLATE "C" NOT NULL,
+    agent_id        TEXT COLLATE "C" NOT NULL,
+    squad           TEXT COLLATE "C" NOT NULL,
+    version         TEXT COLLATE "C" NOT NULL,
+    -- Empty: none. The token is sealed, and there exactly if the URL is.
+    callback_url    TEXT COLLATE "C" NOT NULL,
+    callback_token  BYTEA,
+    include_context BOOLEAN NOT NULL,
+    token_hash      BYTEA   NOT NULL,
+    state           TEXT COLLATE "C" NOT NULL,
+    state_reason    TEXT COLLATE "C" NOT NULL,
+    secret          BYTEA   NOT NULL,
+    create_time     BIGINT  NOT NULL,
+    update_time     BIGINT  NOT NULL,
+    -- As with a channel.
+    delete_time     BIGINT,
+    reap_time       BIGINT,
+    PRIMARY KEY (instance, id)
+);
+CREATE INDEX bot_api_by_id ON bot_api (id);
+CREATE INDEX bot_api_by_age ON bot_api (instance, create_time, id) WHERE delete_time IS NULL;
+CREATE INDEX bot_api_unreaped ON bot_api (delete_time) WHERE delete_time IS NOT NULL AND reap_time IS NULL;
+
 -- The inbound lane of one person on one channel. Pending if and only if done_seq < last_seq.
 CREATE TABLE thread (
     instance          TEXT COLLATE "C" NOT NULL,
@@ -109,4 +136,5 @@ DROP TABLE delivery;
 DROP TABLE lane;
 DROP TABLE message;
 DROP TABLE thread;
+DROP TABLE bot_api;
 DROP TABLE channel;

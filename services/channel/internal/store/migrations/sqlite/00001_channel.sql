@@ -24,6 +24,33 @@ CREATE INDEX channel_by_id ON channel (id);
 CREATE INDEX channel_by_age ON channel (instance, create_time, id) WHERE delete_time IS NULL;
 CREATE INDEX channel_unreaped ON channel (delete_time) WHERE delete_time IS NOT NULL AND reap_time IS NULL;
 
+-- An integration of the Bot API.
+CREATE TABLE bot_api (
+    instance        TEXT    NOT NULL,
+    id              TEXT    NOT NULL,
+    display_name    TEXT    NOT NULL,
+    agent_id        TEXT    NOT NULL,
+    squad           TEXT    NOT NULL,
+    version         TEXT    NOT NULL,
+    -- Empty: none. The token is sealed, and there exactly if the URL is.
+    callback_url    TEXT    NOT NULL,
+    callback_token  BLOB,
+    include_context BOOLEAN NOT NULL,
+    token_hash      BLOB    NOT NULL,
+    state           TEXT    NOT NULL,
+    state_reason    TEXT    NOT NULL,
+    secret          BLOB    NOT NULL,
+    create_time     BIGINT  NOT NULL,
+    update_time     BIGINT  NOT NULL,
+    -- As with a channel.
+    delete_time     BIGINT,
+    reap_time       BIGINT,
+    PRIMARY KEY (instance, id)
+) WITHOUT ROWID;
+CREATE INDEX bot_api_by_id ON bot_api (id);
+CREATE INDEX bot_api_by_age ON bot_api (instance, create_time, id) WHERE delete_time IS NULL;
+CREATE INDEX bot_api_unreaped ON bot_api (delete_time) WHERE delete_time IS NOT NULL AND reap_time IS NULL;
+
 -- The inbound lane of one person on one channel. Pending if and only if done_seq < last_seq.
 CREATE TABLE thread (
     instance          TEXT   NOT NULL,
@@ -44,7 +71,8 @@ CREATE TABLE thread (
 ) WITHOUT ROWID;
 CREATE INDEX thread_pending ON thread (next_time) WHERE done_seq < last_seq;
 
--- The inbox. A message is done if and only if its seq <= done_seq of its thread.
+-- The inbox. A message is done if and only if its seq <= done_seq of its thread. It and delivery are not clustered by their keys
+-- (WITHOUT ROWID): their wide rows then lie in the order of coming, where a group of new ones touches few pages.
 CREATE TABLE message (
     instance          TEXT   NOT NULL,
     channel_id        TEXT   NOT NULL,
@@ -57,7 +85,7 @@ CREATE TABLE message (
     -- Why no turn answered it: a stable word. NULL: it is pending, was answered, or was cancelled.
     set_aside         TEXT,
     PRIMARY KEY (instance, channel_id, client_identifier, seq)
-) WITHOUT ROWID;
+);
 
 -- All deliveries of one conversation to one endpoint, in order. Pending if and only if settled_seq < last_seq.
 CREATE TABLE lane (
@@ -89,7 +117,7 @@ CREATE TABLE delivery (
     create_time    BIGINT NOT NULL,
     settle_time    BIGINT,
     PRIMARY KEY (instance, endpoint_id, interaction_id, sequence)
-) WITHOUT ROWID;
+);
 CREATE UNIQUE INDEX delivery_by_id ON delivery (instance, id);
 
 CREATE TABLE idempotency (
@@ -109,4 +137,5 @@ DROP TABLE delivery;
 DROP TABLE lane;
 DROP TABLE message;
 DROP TABLE thread;
+DROP TABLE bot_api;
 DROP TABLE channel;
