@@ -361,7 +361,7 @@ func (t *writerTx) ExecContext(ctx context.Context, query string, args ...any) (
 	if err != nil {
 		return nil, err
 	}
-	return t.conn.ExecContext(ctx, query, args...)
+	return t.raw.exec(ctx, query, args)
 }
 
 func (t *writerTx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {

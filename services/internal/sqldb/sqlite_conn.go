@@ -59,7 +59,8 @@ type sqliteConn struct {
 	rawSQLite
 	limit      time.Duration
 	statements map[string]*sqliteStmt
-	open       []*sqliteRows // rows not closed yet
+	open       []*sqliteRows       // rows not closed yet
+	args       []driver.NamedValue // of exec, between two of which it is empty
 	// broken is the first error after which the transaction may be undone, though a function may have ignored it.
 	broken error
 }
@@ -165,6 +166,33 @@ func (c *sqliteConn) timedOut(limited context.Context, err error) error {
 		return unavailable(errStatementTimeout)
 	}
 	return err
+}
+
+// exec is ExecContext for the writer, whose connection is its own: what database/sql does for each call besides (a lock, a look at
+// the context, a list of arguments) costs as much as a row of a large statement.
+func (c *sqliteConn) exec(ctx context.Context, query string, args []any) (driver.Result, error) {
+	defer func() {
+		clear(c.args)
+		c.args = c.args[:0]
+	}()
+	for i, arg := range args {
+		value, err := driverValue(arg)
+		if err != nil {
+			return nil, fmt.Errorf("argument %d: %w", i+1, err)
+		}
+		c.args = append(c.args, driver.NamedValue{Ordinal: i + 1, Value: value})
+	}
+	return c.ExecContext(ctx, query, c.args)
+}
+
+// driverValue is what the driver gets for an argument, as database/sql would give it.
+func driverValue(arg any) (driver.Value, error) {
+	switch v := arg.(type) {
+	case string, int64, []byte:
+		return v, nil
+	default:
+		return driver.DefaultParameterConverter.ConvertValue(arg)
+	}
 }
 
 // run executes a statement without arguments and results, for the writer's own use.
