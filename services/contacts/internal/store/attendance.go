@@ -99,7 +99,9 @@ func (s *Store) Page(ctx context.Context, f Filter, limit int) ([]Attendance, er
 func (s *Store) pageQuery(f Filter, limit int) (query string, args []any) {
 	where := s.where(f)
 	query = `SELECT id, interaction_id, contact_id, identifier, assistant_id, source, external_id, interactions, create_time, finish_time
-		FROM attendance` + s.dialect.using(f.index()) + where.text + ` ORDER BY id DESC LIMIT ` + where.parameter(limit)
+		FROM attendance` + s.dialect.using(f.index()) + ` CROSS JOIN progress` + where.text + `
+		AND progress.instance = attendance.instance AND progress.attendance_id = attendance.id
+		ORDER BY id DESC LIMIT ` + where.parameter(limit)
 	return query, where.args
 }
 
@@ -144,7 +146,7 @@ func (c *condition) parameter(value any) string {
 
 func (s *Store) where(f Filter) *condition {
 	c := &condition{}
-	c.text = ` WHERE instance = ` + c.parameter(f.Instance)
+	c.text = ` WHERE attendance.instance = ` + c.parameter(f.Instance)
 	if f.ID != nil {
 		c.text += ` AND id = ` + c.parameter(*f.ID)
 	}

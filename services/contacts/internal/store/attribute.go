@@ -26,18 +26,18 @@ type ownedAttribute struct {
 }
 
 // The upsert leaves rows alone that say the same already: flows learn the same name at every visit.
-var upsertAttributes = sqldb.NewBulk(`
+var upsertAttributes = newBulk(`
 	INSERT INTO contact_attribute (instance, contact_id, name, value, lookup) VALUES `,
 	[]string{"$1", "?", "?", "?", "?"}, `
 	ON CONFLICT (instance, contact_id, name) DO UPDATE SET value = excluded.value, lookup = excluded.lookup
 	WHERE contact_attribute.value <> excluded.value`)
 
-var deleteAttributes = sqldb.NewBulk(`
+var deleteAttributes = newBulk(`
 	DELETE FROM contact_attribute WHERE instance = $1 AND (contact_id, name) IN (VALUES `,
 	[]string{"?", "?"}, `)`)
 
 // writeAttributes stores what was learned. Of two values for one name of a person the later wins.
-func writeAttributes(ctx context.Context, tx sqldb.Tx, instance string, learned []ownedAttribute) error {
+func (s *Store) writeAttributes(ctx context.Context, tx sqldb.Tx, instance string, learned []ownedAttribute) error {
 	type place struct{ contact, name string }
 	last := make(map[place]ownedAttribute, len(learned))
 	for _, a := range learned {
@@ -57,7 +57,7 @@ func writeAttributes(ctx context.Context, tx sqldb.Tx, instance string, learned 
 			return cmp.Or(cmp.Compare(a.contact, b.contact), cmp.Compare(a.Name, b.Name))
 		})
 	}
-	err := upsertAttributes.Split(len(kept), func(query string, from, to int) error {
+	err := s.bulk(upsertAttributes).Split(len(kept), func(query string, from, to int) error {
 		args := make([]any, 0, 1+4*(to-from))
 		args = append(args, instance)
 		for _, a := range kept[from:to] {
@@ -69,7 +69,7 @@ func writeAttributes(ctx context.Context, tx sqldb.Tx, instance string, learned 
 	if err != nil {
 		return fmt.Errorf("store attributes: %w", err)
 	}
-	err = deleteAttributes.Split(len(gone), func(query string, from, to int) error {
+	err = s.bulk(deleteAttributes).Split(len(gone), func(query string, from, to int) error {
 		args := make([]any, 0, 1+2*(to-from))
 		args = append(args, instance)
 		for _, a := range gone[from:to] {

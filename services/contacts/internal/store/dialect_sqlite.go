@@ -1,19 +1,21 @@
 package store
 
-import "github.com/prosa-chat/prosa/services/internal/sqldb"
-
 // SQLite has no statistics to choose between the indexes of two filters, so it is told.
 var sqliteDialect = dialect{
 	using:   func(index string) string { return " INDEXED BY " + index },
 	texts:   func(parameter string) string { return "SELECT value FROM json_each(" + parameter + ")" },
 	numbers: func(parameter string) string { return "SELECT value FROM json_each(" + parameter + ")" },
-	// The plus keeps SQLite from reading every attendance of the instance to look it up in the list, in place of the other way round.
-	raise: sqldb.NewBulk(`
-		UPDATE attendance SET
-			interactions = attendance.interactions + raised.column2,
-			finish_time  = COALESCE(attendance.finish_time, raised.column3)
-		FROM (VALUES `,
-		[]string{"?", "?", "?"}, `) AS raised
-		WHERE attendance.instance = $1 AND attendance.id = +raised.column1
-		RETURNING id, contact_id, assistant_id`),
+	// From the last turn of each on to the one before it. CROSS JOIN keeps what is known the outer loop.
+	history: `
+		WITH RECURSIVE said (attendance_id, previous, items) AS (
+			SELECT t.attendance_id, t.previous, t.items
+			FROM json_each($2) AS n CROSS JOIN progress AS p CROSS JOIN turn AS t
+			WHERE p.instance = $1 AND p.attendance_id = n.value
+				AND t.seq = p.last_turn AND t.instance = p.instance AND t.attendance_id = p.attendance_id
+			UNION ALL
+			SELECT t.attendance_id, t.previous, t.items FROM said CROSS JOIN turn AS t
+			WHERE t.seq = said.previous AND t.instance = $1 AND t.attendance_id = said.attendance_id
+		)
+		SELECT attendance_id, items FROM said`,
+	recordTurns: recordTurnsSQLite,
 }

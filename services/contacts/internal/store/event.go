@@ -24,7 +24,7 @@ type Event struct {
 	Time           time.Time
 }
 
-var insertEvents = sqldb.NewBulk(`
+var insertEvents = newBulk(`
 	INSERT INTO event (instance, id, attendance_id, assistant_id, type_id, details, time) VALUES `,
 	[]string{"$1", "?", "?", "?", "?", "?", "?"}, ``)
 
@@ -61,7 +61,7 @@ func (s *Store) recordEvents(ctx context.Context, tx sqldb.Tx, instance string, 
 		return err
 	}
 	first := last - int64(len(events)) + 1
-	err = insertEvents.Split(len(events), func(query string, from, to int) error {
+	err = s.bulk(insertEvents).Split(len(events), func(query string, from, to int) error {
 		args := make([]any, 0, 1+6*(to-from))
 		args = append(args, instance)
 		for i, e := range events[from:to] {

@@ -8,7 +8,7 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 )
 
-var insertEventTypes = sqldb.NewBulk(`
+var insertEventTypes = newBulk(`
 	INSERT INTO event_type (instance, id, name) VALUES `, []string{"$1", "?", "?"}, ``)
 
 // ensureEventTypes gives the number of each name; names that are new get the next ones, in the order of the alphabet.
@@ -42,7 +42,7 @@ func (s *Store) ensureEventTypes(ctx context.Context, tx sqldb.Tx, instance stri
 		return nil, err
 	}
 	first := last - int64(len(unnamed)) + 1
-	err = insertEventTypes.Split(len(unnamed), func(query string, from, to int) error {
+	err = s.bulk(insertEventTypes).Split(len(unnamed), func(query string, from, to int) error {
 		args := []any{instance}
 		for i, name := range unnamed[from:to] {
 			number := first + int64(from+i)

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // eventOverhead is about what an event takes in an answer besides its details.
@@ -31,8 +32,8 @@ func (s *Store) Weights(ctx context.Context, instance string, attendances []int6
 }
 
 func (s *Store) weightsQuery() string {
-	return `SELECT attendance_id, sum(length(items)) FROM turn
-		WHERE instance = $1 AND attendance_id IN (` + s.dialect.numbers("$2") + `) GROUP BY attendance_id
+	return `SELECT attendance_id, history_bytes FROM progress
+		WHERE instance = $1 AND attendance_id IN (` + s.dialect.numbers("$2") + `) AND history_bytes > 0
 		UNION ALL
 		SELECT attendance_id, sum(length(details) + $3) FROM event
 		WHERE instance = $1 AND attendance_id IN (` + s.dialect.numbers("$2") + `) GROUP BY attendance_id`
@@ -40,7 +41,7 @@ func (s *Store) weightsQuery() string {
 
 // History is what was said in attendances, by their number: the items of their turns, in order.
 func (s *Store) History(ctx context.Context, instance string, attendances []int64) (map[int64][][]byte, error) {
-	rows, err := s.db.Reader().QueryContext(ctx, s.historyQuery(), instance, jsonList(attendances))
+	rows, err := s.db.Reader().QueryContext(ctx, s.dialect.history, instance, jsonList(attendances))
 	if err != nil {
 		return nil, fmt.Errorf("read history: %w", err)
 	}
@@ -57,10 +58,8 @@ func (s *Store) History(ctx context.Context, instance string, attendances []int6
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("read history: %w", err)
 	}
+	for _, turns := range history {
+		slices.Reverse(turns)
+	}
 	return history, nil
-}
-
-func (s *Store) historyQuery() string {
-	return `SELECT attendance_id, items FROM turn
-		WHERE instance = $1 AND attendance_id IN (` + s.dialect.numbers("$2") + `) ORDER BY attendance_id, seq`
 }

@@ -32,20 +32,24 @@ func (e *AttendanceNotFoundError) Error() string { return fmt.Sprintf("no attend
 type Store struct {
 	db      *sqldb.DB
 	dialect dialect
+	open    openAttendance
 }
+
+// openAttendance is OpenAttendance on one engine.
+type openAttendance func(ctx context.Context, o Opening) (Opened, error)
 
 // New returns the store in an open database.
 func New(db *sqldb.DB) *Store {
 	if db.Dialect() == sqldb.Postgres {
-		return &Store{db: db, dialect: postgresDialect}
+		return &Store{db: db, dialect: postgresDialect, open: newPostgresOpen(db)}
 	}
-	return &Store{db: db, dialect: sqliteDialect}
+	return &Store{db: db, dialect: sqliteDialect, open: newSQLiteOpen(db)}
 }
 
 // Ping reports whether the store can be used now.
 func (s *Store) Ping(ctx context.Context) error { return s.db.Ping(ctx) }
 
-// dialect is the few pieces of a query in which the engines differ.
+// dialect is what the engines do differently.
 type dialect struct {
 	// using names the index by which a table is to be read.
 	using func(index string) string
@@ -53,7 +57,9 @@ type dialect struct {
 	// statement the same however long the list is.
 	texts   func(parameter string) string
 	numbers func(parameter string) string
-	// raise adds to attendances of the instance $1: each row has a number, how many messages more, and when it ended or NULL. It gives
-	// number, person and agent of those that there are.
-	raise *sqldb.Bulk
+	// history is a query for the turns of those attendances of the instance $1 whose numbers the JSON array $2 has: attendance and
+	// items of each, the newest of an attendance first.
+	history string
+	// recordTurns stores what was said and how far the attendances are with it, and gives the turns that are new, in their order.
+	recordTurns func(ctx context.Context, tx sqldb.Tx, instance string, turns []Turn) ([]*Turn, error)
 }

@@ -31,6 +31,8 @@ func Run(t *testing.T, open func(t *testing.T) *sqldb.DB) {
 		"TurnsOfSharedAttendancesAtOnce": turnsOfSharedAttendancesAtOnce,
 		"TurnOfNoAttendanceUndoesAll":    turnOfNoAttendanceUndoesAll,
 		"TurnsOfAnotherInstance":         turnsOfAnotherInstance,
+		"TurnIDsAreUnique":               turnIDsAreUnique,
+		"TurnsAndRepetitionsInOneCall":   turnsAndRepetitionsInOneCall,
 		"ManyTurnsInOneCall":             manyTurnsInOneCall,
 		"AttributesAreLearned":           attributesAreLearned,
 		"EventTypesAreNumberedOnce":      eventTypesAreNumberedOnce,

@@ -145,6 +145,62 @@ func turnOfNoAttendanceUndoesAll(t *testing.T, f *fixture) {
 	require.Zero(t, f.attendance(t, "acme", a).Interactions)
 	require.Empty(t, f.history(t, "acme", a))
 	require.Equal(t, 2, f.record(t, "acme", turn(a, 1), turn(a, 2)), "nothing of the refused call is known")
+
+	_, err = f.store.RecordTurns(t.Context(), "acme", []store.Turn{turn(a, 2), turn(a, 3), turn(98, 1), turn(a, 1)})
+	require.ErrorAs(t, err, &missing)
+	require.Equal(t, int64(98), missing.ID)
+	require.Equal(t, int64(2), f.attendance(t, "acme", a).Interactions)
+	require.Equal(t, []string{string(turn(a, 1).Items), string(turn(a, 2).Items)}, f.history(t, "acme", a))
+}
+
+// turnIDsAreUnique has turns with an id that a turn of another attendance has. No caller should send such; the first stays.
+func turnIDsAreUnique(t *testing.T, f *fixture) {
+	a, b := f.open(t, "acme", "r1", "p").AttendanceID, f.open(t, "acme", "r2", "q").AttendanceID
+	first, other, own := turn(a, 1), turn(b, 1), turn(b, 2)
+	other.ID = first.ID
+	require.Equal(t, 2, f.record(t, "acme", first, other, own))
+	require.Equal(t, 0, f.record(t, "acme", other))
+	other.AttendanceID = 99
+	require.Equal(t, 0, f.record(t, "acme", other), "what is known already is not looked at")
+	require.Equal(t, []string{string(first.Items)}, f.history(t, "acme", a))
+	require.Equal(t, []string{string(own.Items)}, f.history(t, "acme", b))
+	require.Equal(t, int64(1), f.attendance(t, "acme", b).Interactions)
+}
+
+// turnsAndRepetitionsInOneCall has every turn of a few attendances come several times, each time further than before, as they do from a
+// caller that was not answered.
+func turnsAndRepetitionsInOneCall(t *testing.T, f *fixture) {
+	const attendances, turns = 70, 6 // more attendances than a statement has rows
+	for n := range attendances {
+		f.open(t, "acme", fmt.Sprint("r", n), fmt.Sprint("p", n))
+	}
+	for upTo := 1; upTo <= turns; upTo++ {
+		var batch []store.Turn
+		want := 0
+		for number := int64(1); number <= attendances; number++ {
+			// Every third attendance has nothing new in the even calls.
+			known, now := upTo-1, upTo
+			if number%3 == 0 {
+				known, now = (upTo-1)/2*2, upTo/2*2
+			}
+			want += now - known
+			for n := range now {
+				batch = append(batch, turn(number, n))
+			}
+		}
+		if len(batch) == 0 {
+			continue
+		}
+		require.Equal(t, want, f.record(t, "acme", batch...), "call %d", upTo)
+	}
+	for number := int64(1); number <= attendances; number++ {
+		require.Equal(t, int64(turns), f.attendance(t, "acme", number).Interactions)
+		said := f.history(t, "acme", number)
+		require.Len(t, said, turns)
+		for n, items := range said {
+			require.Equal(t, string(turn(number, n).Items), items, "in order")
+		}
+	}
 }
 
 func turnsOfAnotherInstance(t *testing.T, f *fixture) {

@@ -39,9 +39,7 @@ CREATE TABLE attendance (
     source         TEXT COLLATE "C" NOT NULL,
     external_id    TEXT COLLATE "C",
     request_id     TEXT COLLATE "C", -- what opened it; NULL when it came otherwise
-    interactions   BIGINT NOT NULL,
     create_time    BIGINT NOT NULL,
-    finish_time    BIGINT,
     PRIMARY KEY (instance, id),
     UNIQUE (instance, request_id)
 );
@@ -53,6 +51,17 @@ CREATE INDEX attendance_by_external ON attendance (instance, external_id, id) WH
 CREATE INDEX attendance_by_assistant ON attendance (instance, assistant_id, id, create_time, source);
 CREATE INDEX attendance_by_source ON attendance (instance, source, id, create_time);
 CREATE INDEX attendance_by_time ON attendance (instance, create_time, id, assistant_id, source);
+
+-- How far each attendance is: what every turn changes. It stands apart from attendance because a new version of a row is written
+-- each time: these rows are small, and in no index but their key.
+CREATE TABLE progress (
+    instance      TEXT COLLATE "C" NOT NULL,
+    attendance_id BIGINT NOT NULL,
+    interactions  BIGINT NOT NULL,
+    history_bytes BIGINT NOT NULL, -- the length of all items of its turns
+    finish_time   BIGINT,
+    PRIMARY KEY (instance, attendance_id)
+);
 
 -- What was said in a turn. A row is there for a turn in which nothing was said, too: it is how a repetition is known. The order of
 -- an attendance's turns is that of their coming, seq.

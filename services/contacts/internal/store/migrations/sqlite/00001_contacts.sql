@@ -39,9 +39,7 @@ CREATE TABLE attendance (
     source         TEXT    NOT NULL,
     external_id    TEXT,
     request_id     TEXT, -- what opened it; NULL when it came otherwise
-    interactions   INTEGER NOT NULL,
     create_time    INTEGER NOT NULL,
-    finish_time    INTEGER,
     PRIMARY KEY (instance, id),
     UNIQUE (instance, request_id)
 ) STRICT, WITHOUT ROWID;
@@ -54,18 +52,33 @@ CREATE INDEX attendance_by_assistant ON attendance (instance, assistant_id, id, 
 CREATE INDEX attendance_by_source ON attendance (instance, source, id, create_time);
 CREATE INDEX attendance_by_time ON attendance (instance, create_time, id, assistant_id, source);
 
+-- How far each attendance is: what every turn changes. It stands apart from attendance because a turn writes whole pages: of these
+-- rows a page has several times as many.
+CREATE TABLE progress (
+    instance      TEXT    NOT NULL,
+    attendance_id INTEGER NOT NULL,
+    interactions  INTEGER NOT NULL,
+    history_bytes INTEGER NOT NULL, -- the length of all items of its turns
+    finish_time   INTEGER,
+    last_turn     INTEGER, -- seq; NULL before the first
+    PRIMARY KEY (instance, attendance_id)
+) STRICT, WITHOUT ROWID;
+
 -- What was said in a turn. A row is there for a turn in which nothing was said, too: it is how a repetition is known. The order of
 -- an attendance's turns is that of their coming, seq.
+-- They are found from progress.last_turn on, each by the one after it. Turns of many attendances come in turn, so an index by
+-- attendance, or rows in that order, would have a page to write for nearly every turn; rows and ids as they are only grow at their
+-- end. Whoever deletes turns deletes all of an attendance; numbers may be given again, so whoever follows last_turn or previous looks
+-- whether instance and attendance_id are what they should be.
 CREATE TABLE turn (
     seq           INTEGER PRIMARY KEY,
     instance      TEXT    NOT NULL,
     turn_id       TEXT    NOT NULL,
     attendance_id INTEGER NOT NULL,
+    previous      INTEGER, -- seq of the attendance's turn before this one; NULL in its first
     items         BLOB    NOT NULL, -- prosa.contacts.v1.Attendance with nothing but history
     UNIQUE (instance, turn_id)
 ) STRICT;
-
-CREATE INDEX turn_by_attendance ON turn (instance, attendance_id, seq);
 
 CREATE TABLE event_type (
     instance TEXT    NOT NULL,
