@@ -9,7 +9,7 @@ import (
 
 // call is one HTTP request on its way through the gateway. It belongs to the goroutine that serves the request.
 type call struct {
-	writer    *recorder
+	writer    recorder
 	request   *http.Request // as it came
 	surface   surface
 	path      string // escaped

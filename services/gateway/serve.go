@@ -10,16 +10,19 @@ import (
 	"time"
 )
 
+// The values of header fields that every answer has. net/http copies them and nothing here adds to them.
+var nosniff, noStore = []string{"nosniff"}, []string{"no-store"}
+
 // serve answers one request.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	start := g.clock.Now()
-	c := &call{writer: &recorder{ResponseWriter: w}, request: r, path: r.URL.EscapedPath()}
+	c := &call{writer: recorder{ResponseWriter: w}, request: r, path: r.URL.EscapedPath()}
 	c.surface = surfaceOf(c.path)
 	c.requestID = requestIDOf(r.Header, g.ids)
 	header := w.Header()
 	header[headerRequestID] = []string{c.requestID}
-	header["X-Content-Type-Options"] = []string{"nosniff"}
-	header["Cache-Control"] = []string{"no-store"}
+	header["X-Content-Type-Options"] = nosniff
+	header["Cache-Control"] = noStore
 
 	ctx, end := g.startSpan(c)
 	defer func() {
@@ -53,16 +56,12 @@ func (g *Gateway) dispatch(ctx context.Context, c *call) {
 			g.refuse(ctx, c, &refusal{status: http.StatusMethodNotAllowed, allow: "GET, HEAD"})
 			return
 		}
-		page.ServeHTTP(c.writer, r)
+		page.ServeHTTP(&c.writer, r)
 		return
 	}
 	if g.refusing.Load() {
 		c.writer.Header().Set("Connection", "close")
 		g.refuse(ctx, c, &refusal{status: http.StatusServiceUnavailable, reason: reasonUnavailable})
-		return
-	}
-	if c.surface == surfaceBotAPI {
-		g.refuse(ctx, c, refuse(http.StatusNotFound))
 		return
 	}
 
@@ -80,14 +79,17 @@ func (g *Gateway) dispatch(ctx context.Context, c *call) {
 		Body:       http.NoBody,
 	}).WithContext(withCall(ctx, c))
 	g.injectSpan(ctx, inner.Header)
-	g.mux.ServeHTTP(c.writer, inner)
+	g.mux.ServeHTTP(&c.writer, inner)
 }
 
 // timeoutOf is how long a call may take. Accepting a message is not cut short by what its caller asks for: the deadline could pass
 // while the message is being stored, and an answer of 5xx is not to mean that it is.
 func (g *Gateway) timeoutOf(c *call) time.Duration {
-	if c.surface == surfaceAPIChannel {
+	switch c.surface {
+	case surfaceAPIChannel:
 		return g.timeout
+	case surfaceBotAPI:
+		return g.botTimeout
 	}
 	return timeoutOf(c.request.Header, g.timeout)
 }

@@ -6,8 +6,10 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 
 	channelv1 "github.com/prosa-chat/prosa/gen/go/prosa/channel/v1"
 	"github.com/prosa-chat/prosa/services/internal/clock"
@@ -42,10 +44,14 @@ func BenchmarkReceiveMessage(b *testing.B) {
 		p := grpcserver.NewInProcess(chain)
 		channelv1.RegisterInboundServiceServer(p, &services{})
 		inbound := channelv1.NewInboundServiceClient(p.Public())
+		// As the gateway calls: with a deadline, a request id, and room for what comes beside the answer.
+		ctx, cancel := context.WithTimeout(with(b.Context(), "x-request-id", "64a1b2c3d4e5f6a7b8c9d0e9"), time.Hour)
+		defer cancel()
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				if _, err := inbound.ReceiveMessage(context.Background(), request); err != nil {
+				var header, trailer metadata.MD
+				if _, err := inbound.ReceiveMessage(ctx, request, grpc.Header(&header), grpc.Trailer(&trailer)); err != nil {
 					b.Error(err)
 				}
 			}

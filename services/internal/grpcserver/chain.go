@@ -112,12 +112,30 @@ func (c Chain) trusting(t trust) []interceptor {
 // chainUnary makes one interceptor of the links.
 func chainUnary(links []interceptor) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-		for i := len(links) - 1; i >= 0; i-- {
-			link, next := links[i].unary, handler
-			handler = func(ctx context.Context, request any) (any, error) { return link(ctx, request, info, next) }
-		}
-		return handler(ctx, request)
+		p := &passage{links: links, info: info, handler: handler}
+		p.onward = p.next
+		return p.next(ctx, request)
 	}
+}
+
+// passage is one call's way through the links. A closure for each link would say the same, and be most of what the chain
+// allocates. One goroutine walks it.
+type passage struct {
+	links   []interceptor // those that are still ahead
+	info    *grpc.UnaryServerInfo
+	handler grpc.UnaryHandler
+	onward  grpc.UnaryHandler // next, made once
+}
+
+func (p *passage) next(ctx context.Context, request any) (any, error) {
+	if len(p.links) == 0 {
+		return p.handler(ctx, request)
+	}
+	ahead := p.links
+	p.links = ahead[1:]
+	response, err := ahead[0].unary(ctx, request, p.info, p.onward)
+	p.links = ahead
+	return response, err
 }
 
 // chainStream makes one interceptor of the links.

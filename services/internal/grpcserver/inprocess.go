@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/fullstorydev/grpchan"
-	"github.com/fullstorydev/grpchan/inprocgrpc"
 	"google.golang.org/grpc"
 
 	"github.com/prosa-chat/prosa/services/internal/grpcclient"
@@ -20,8 +19,8 @@ import (
 // callers may not. Which door a caller has is decided when the process is put together, so no header and no context can change
 // it.
 type InProcess struct {
-	trusted *inprocgrpc.Channel
-	public  *inprocgrpc.Channel
+	trusted *door
+	public  *door
 	calls   inFlight
 }
 
@@ -30,23 +29,21 @@ var _ grpc.ServiceRegistrar = (*InProcess)(nil)
 // NewInProcess returns a server without services.
 func NewInProcess(chain Chain) *InProcess {
 	p := &InProcess{calls: inFlight{idle: make(chan struct{})}}
-	p.trusted = p.channel(chain.trusting(everyone))
-	p.public = p.channel(chain.trusting(nobody))
+	p.trusted = p.door(chain.trusting(everyone))
+	p.public = p.door(chain.trusting(nobody))
 	return p
 }
 
-func (p *InProcess) channel(links []interceptor) *inprocgrpc.Channel {
+func (p *InProcess) door(links []interceptor) *door {
 	unary, stream := chainUnary(links), chainStream(links)
-	channel := &inprocgrpc.Channel{}
-	channel.WithServerUnaryInterceptor(
+	return newDoor(
 		func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 			if !p.calls.enter() {
 				return nil, errStopping.GRPCStatus().Err()
 			}
 			defer p.calls.leave()
 			return unary(ctx, request, info, handler)
-		})
-	channel.WithServerStreamInterceptor(
+		},
 		func(server any, serverStream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 			if !p.calls.enter() {
 				return errStopping.GRPCStatus().Err()
@@ -54,7 +51,6 @@ func (p *InProcess) channel(links []interceptor) *inprocgrpc.Channel {
 			defer p.calls.leave()
 			return stream(server, serverStream, info, handler)
 		})
-	return channel
 }
 
 // RegisterService adds a service to both doors; before the first call only.

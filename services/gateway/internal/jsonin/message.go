@@ -33,6 +33,9 @@ func (d *decoder) message(msg protoreflect.Message, top bool) error {
 		return err
 	}
 	fields := tableOf(msg.Descriptor())
+	if top {
+		d.named = make([]protoreflect.FieldDescriptor, 0, len(fields))
+	}
 	var few [32]bool // enough for every request there is
 	seen := few[:]
 	if n := msg.Descriptor().Fields().Len(); n > len(few) {
@@ -122,6 +125,13 @@ func (d *decoder) field(msg protoreflect.Message, field protoreflect.FieldDescri
 		return d.list(msg, field)
 	case field.IsMap():
 		return d.object(msg, field)
+	}
+	if field.Message() == nil { // as value does, without a function made for each field
+		value, good, err := d.scalar(field)
+		if good {
+			msg.Set(field, value)
+		}
+		return err
 	}
 	value, good, err := d.value(field, msg.NewField)
 	if good {
