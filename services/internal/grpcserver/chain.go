@@ -36,6 +36,7 @@ type ChainDeps struct {
 // Chain is the ordered list of what happens to every call before its handler.
 type Chain struct {
 	deps         ChainDeps
+	observer     *observation
 	interceptors []interceptor
 }
 
@@ -56,13 +57,13 @@ func NewChain(deps ChainDeps) Chain {
 		deps.Limits = DefaultLimits(deps.Clock)
 	}
 	logs := newSampledLog(deps.Logger, deps.Clock)
-	return Chain{deps: deps, interceptors: []interceptor{
+	return Chain{deps: deps, observer: observer(deps.Clock, deps.Tracer, deps.Metrics), interceptors: []interceptor{
 		recoverer(logs),
 		requestID(deps.IDs),
-		observer(deps.Clock, deps.Tracer, deps.Metrics),
+		{name: nameTelemetry}, // depends on the transport: see trusting
 		accessLog(logs, deps.Clock),
 		errorMasking(logs),
-		{name: nameAuthentication}, // depends on the transport: see trusting
+		{name: nameAuthentication}, // so does this
 		rateLimit(deps.Limits),
 		validation(),
 	}}
@@ -101,7 +102,10 @@ func (c Chain) Stream() []grpc.StreamServerInterceptor {
 func (c Chain) trusting(t trust) []interceptor {
 	links := make([]interceptor, len(c.interceptors))
 	for i, link := range c.interceptors {
-		if link.name == nameAuthentication {
+		switch link.name {
+		case nameTelemetry:
+			link = c.observer.link(t)
+		case nameAuthentication:
 			link = authentication(c.deps.Verifier, t)
 		}
 		links[i] = link

@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/prosa-chat/prosa/services/internal/stack"
 )
 
 // door is one of the two ways into an InProcess server. Streams go through the library's channel. Unary calls, which are nearly
@@ -105,7 +107,7 @@ var errNoAnswer = status.Error(codes.Internal, "the handler gave neither an answ
 
 func (c *unaryCall) serve(ctx context.Context, m unaryMethod, chain grpc.UnaryServerInterceptor, request any) {
 	defer close(c.ended)
-	roomy(false)
+	stack.Grow()
 	ctx = grpc.NewContextWithServerTransportStream(ctx, &c.stream)
 	answer, err := m.handle(m.implementation, ctx, func(into any) error {
 		return inprocgrpc.ProtoCloner{}.Copy(into, request)
@@ -115,26 +117,6 @@ func (c *unaryCall) serve(ctx context.Context, m unaryMethod, chain grpc.UnarySe
 		err = errNoAnswer
 	}
 	c.answer, c.err = answer, err
-}
-
-// stackBytes is what chain, validation and the deepest of the frequent handlers have on the stack, roughly. The runtime rounds
-// up to a power of two.
-const stackBytes = 12 << 10
-
-// roomy makes the stack of a new goroutine large enough for a call while there is nearly nothing on it. Otherwise it doubles on
-// the way down and is copied each time, with every frame of the chain to be adjusted, which cost more than the chain itself. What
-// counts is the size of the frame; the array is never used.
-//
-//go:noinline
-func roomy(never bool) byte {
-	if !never {
-		return 0
-	}
-	var room [stackBytes]byte
-	for i := range room {
-		room[i] = byte(i)
-	}
-	return room[len(room)/2]
 }
 
 // endsWith is a context that ends with another one and knows none of its values: what callers keep in theirs is no concern of

@@ -10,7 +10,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
 	otelcodes "go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/grpc"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/metric"
+	"github.com/prosa-chat/prosa/services/internal/telemetry"
 )
 
 const nameTelemetry = "telemetry"
@@ -32,15 +32,21 @@ var secondsBuckets = []float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 
 
 // observer keeps the rate, errors and duration of each method and makes a span of each call, a child of the caller's (W3C Trace
 // Context). It is our own and not otelgrpc, which costs several microseconds a call even when nobody collects.
-func observer(c clock.Clock, provider trace.TracerProvider, registerer prometheus.Registerer) interceptor {
+func observer(c clock.Clock, provider trace.TracerProvider, registerer prometheus.Registerer) *observation {
 	o := &observation{clock: c, metrics: newRPCMetrics(registerer)}
 	if _, isNoop := provider.(noop.TracerProvider); provider != nil && !isNoop {
 		o.tracer = provider.Tracer(tracerName)
 	}
+	return o
+}
+
+// link is the observer on a transport that vouches for its callers as internal says. Whoever calls may name the trace that a call
+// belongs to; only a service may say that it is not to be kept.
+func (o *observation) link(internal trust) interceptor {
 	return interceptor{
 		name: nameTelemetry,
 		unary: func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-			ctx, finish := o.begin(ctx, info.FullMethod)
+			ctx, finish := o.begin(ctx, info.FullMethod, internal)
 			// Deferred, so that a call which panics its way out is counted too.
 			err := errPanicked
 			defer func() { finish(err) }()
@@ -49,7 +55,7 @@ func observer(c clock.Clock, provider trace.TracerProvider, registerer prometheu
 			return response, err
 		},
 		stream: func(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-			ctx, finish := o.begin(stream.Context(), info.FullMethod)
+			ctx, finish := o.begin(stream.Context(), info.FullMethod, internal)
 			err := errPanicked
 			defer func() { finish(err) }()
 			err = handler(server, withContext(ctx, stream))
@@ -67,10 +73,14 @@ type observation struct {
 	tracer  trace.Tracer // nil: no spans
 }
 
-func (o *observation) begin(ctx context.Context, fullMethod string) (context.Context, func(error)) {
+func (o *observation) begin(ctx context.Context, fullMethod string, internal trust) (context.Context, func(error)) {
 	began := o.clock.Now()
-	if len(metadata.ValueFromIncomingContext(ctx, "traceparent")) > 0 {
-		ctx = propagation.TraceContext{}.Extract(ctx, incoming{ctx})
+	if named := metadata.ValueFromIncomingContext(ctx, "traceparent"); len(named) == 1 {
+		if o.tracer == nil || internal(ctx) {
+			ctx = telemetry.WithParent(ctx, named[0])
+		} else {
+			ctx = telemetry.WithStranger(ctx, named[0])
+		}
 	}
 	var span trace.Span
 	if o.tracer != nil {
@@ -98,27 +108,6 @@ func (o *observation) startSpan(ctx context.Context, fullMethod string) (context
 		attribute.String("rpc.method", method),
 		attribute.String("prosa.request_id", RequestID(ctx)),
 	))
-}
-
-// incoming lets the propagator read the call's metadata.
-type incoming struct{ ctx context.Context }
-
-func (i incoming) Get(key string) string {
-	if values := metadata.ValueFromIncomingContext(i.ctx, key); len(values) > 0 {
-		return values[0]
-	}
-	return ""
-}
-
-func (incoming) Set(string, string) {}
-
-func (i incoming) Keys() []string {
-	md, _ := metadata.FromIncomingContext(i.ctx)
-	keys := make([]string, 0, len(md))
-	for key := range md {
-		keys = append(keys, key)
-	}
-	return keys
 }
 
 // rpcMetrics are the RED metrics. A nil one keeps nothing.
