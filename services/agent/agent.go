@@ -98,7 +98,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	runner := turn.NewRunner(turn.Deps{
 		Store: db, Programs: program.NewCache(db, cfg.MaxPrograms), Attendances: deps.Contacts, Instances: deps.Instances,
 		Clock: deps.Clock, IDs: deps.IDs, Logger: deps.Logger, Tracer: deps.Tracer.Tracer("prosa.agent"), Metrics: turnMetrics,
-		Committed: recorder.Wake,
+		Committed: recorder.Committed,
 	})
 	agents := registry.New(db, deps.Clock, deps.IDs, pagetoken.New(deps.Box.Derive("agent/pagetoken"), deps.Clock),
 		runner.AgentChanged)

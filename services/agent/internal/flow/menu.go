@@ -158,8 +158,11 @@ func byValue(menu *agentv1.SentMenu, value string) *agentv1.SentOption {
 // by "opção N". A label goes before a number, since labels can be numbers.
 func (r *run) byText() (*agentv1.SentMenu, *agentv1.SentOption) {
 	menu := r.current()
+	if menu == nil {
+		return nil, nil
+	}
 	wanted := fold.String(r.turn.Text)
-	if menu == nil || wanted == "" {
+	if wanted == "" {
 		return nil, nil
 	}
 	for _, option := range menu.GetOptions() {

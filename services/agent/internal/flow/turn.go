@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -38,6 +41,10 @@ type Turn struct {
 	Opening bool
 	// Text is what the person typed, or the label of what they pressed; Postback is the value of the option that they pressed.
 	Text, Postback string
+	// NoInput says that nothing was said: a program opened the turn, and the start node runs, also when the conversation is open.
+	NoInput bool
+	// Sent is added to what the conversation keeps, before anything runs. What would go beyond MaxKept is ignored.
+	Sent map[string]*structpb.Value
 	// Now is the time of the turn. Location is the time zone of the instance; nil is UTC.
 	Now      time.Time
 	Location *time.Location
@@ -60,6 +67,8 @@ type Result struct {
 	// State is where the conversation stands now; never nil, and empty when it is finished. It shares parts with the turn's state, so
 	// neither may be changed in place.
 	State *agentv1.FlowState
+	// Context is what the conversation keeps now, or kept until it finished with this turn. It may not be changed in place.
+	Context map[string]*structpb.Value
 	// Messages is the answer, in order. It can be empty.
 	Messages []*messagev1.Message
 	// Events is what was reported, in order.
@@ -129,12 +138,21 @@ func (p *Program) begin(ctx context.Context, t Turn) *run {
 		Instance: expr.Instance{Slug: t.InstanceSlug, Name: t.InstanceName},
 		Agent:    expr.Agent{ID: t.AgentID, Name: t.AgentName},
 	})
+	for _, name := range slices.Sorted(maps.Keys(t.Sent)) {
+		r.take(name, t.Sent[name])
+	}
 	return r
 }
 
 // respond decides what the message means, and does it.
 func (r *run) respond() {
 	switch {
+	case r.turn.NoInput:
+		// There is nothing to match, so without a start nothing is said.
+		if r.start != nil {
+			r.ask = nil // the conversation has gone elsewhere
+			r.enter(r.start)
+		}
 	case r.turn.Opening && r.start != nil:
 		// Nothing was asked yet, so the words and even a postback can only be an opening.
 		r.enter(r.start)
@@ -273,6 +291,25 @@ func (r *run) keep(at place, value string) {
 	r.kept = after
 }
 
+// take keeps a value that was sent with the message, whatever its type.
+func (r *run) take(name string, value *structpb.Value) {
+	if r.kept < 0 {
+		r.measure()
+	}
+	if after := r.kept - r.size(place{name: name}) + len(name) + weight(value); after <= MaxKept {
+		r.scope.SetContext(name, value)
+		r.kept = after
+	}
+}
+
+// weight is how many bytes a value counts.
+func weight(value *structpb.Value) int {
+	if text, ok := value.GetKind().(*structpb.Value_StringValue); ok {
+		return len(text.StringValue)
+	}
+	return proto.Size(value)
+}
+
 // size gives how many bytes are kept at a place, its name included.
 func (r *run) size(at place) int {
 	if at.contact {
@@ -282,7 +319,7 @@ func (r *run) size(at place) int {
 		return 0
 	}
 	if value, ok := r.scope.Context()[at.name]; ok {
-		return len(at.name) + len(value.GetStringValue())
+		return len(at.name) + weight(value)
 	}
 	return 0
 }
@@ -294,7 +331,7 @@ func (r *run) measure() {
 		r.kept += len(name) + len(value)
 	}
 	for name, value := range r.scope.Context() {
-		r.kept += len(name) + len(value.GetStringValue())
+		r.kept += len(name) + weight(value)
 	}
 }
 
@@ -320,6 +357,7 @@ func (r *run) report(e *event) {
 
 // finish makes the result.
 func (r *run) finish() *Result {
+	r.result.Context = r.scope.Context()
 	if r.result.Finished {
 		r.result.State = &agentv1.FlowState{}
 		return &r.result

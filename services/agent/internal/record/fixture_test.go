@@ -17,7 +17,9 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
+	messagev1 "github.com/prosa-chat/prosa/gen/go/prosa/message/v1"
 	"github.com/prosa-chat/prosa/services/agent/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
@@ -162,20 +164,30 @@ func (f *fixture) newRecorder(t *testing.T, s Store, holder string, registerer p
 func (f *fixture) converse(t *testing.T, instance, conversation string, first, last int64) {
 	t.Helper()
 	for n := first; n <= last; n++ {
-		record, err := proto.Marshal(&contactsv1.TurnRecord{TurnId: turnID(instance, conversation, n), UserText: "segredo"})
+		record, err := proto.Marshal(&contactsv1.TurnRecord{UserText: "segredo"})
 		require.NoError(t, err)
 		f.commit(t, instance, conversation, n, record)
 	}
 }
 
-func (f *fixture) commit(t *testing.T, instance, conversation string, number int64, record []byte) {
+// answer is what the agent answers in every turn.
+func answer(t *testing.T) []byte {
 	t.Helper()
-	require.NoError(t, f.store.CommitTurn(t.Context(), &store.Turn{
+	raw, err := proto.Marshal(&agentv1.RunTurnResponse{AttendanceId: 7, Finished: true, Messages: []*messagev1.Message{{Msgid: "m"}}})
+	require.NoError(t, err)
+	return raw
+}
+
+func (f *fixture) commit(t *testing.T, instance, conversation string, number int64, record []byte) *store.Turn {
+	t.Helper()
+	turn := &store.Turn{
 		Lane: store.Lane{Instance: instance, AgentID: "a1", EndpointID: "e1", Identifier: conversation},
 		ID:   turnID(instance, conversation, number), Source: "api",
 		Conversation: store.Conversation{ID: conversation, AttendanceID: 1, LastTurn: number - 1, FlowState: []byte{}},
-		Answer:       []byte("a"), Record: record, Time: start,
-	}))
+		Answer:       answer(t), Record: record, Time: start,
+	}
+	require.NoError(t, f.store.CommitTurn(t.Context(), turn))
+	return turn
 }
 
 func (f *fixture) runOnce(t *testing.T) {

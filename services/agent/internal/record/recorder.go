@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
 	"github.com/prosa-chat/prosa/services/agent/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/clock"
@@ -24,7 +25,7 @@ const (
 	pollInterval = 500 * time.Millisecond
 	// roundInterval is the least time between a round that found something and the next: what is committed meanwhile shares a call of contacts and a
 	// statement. A turn after a longer silence is recorded at once.
-	roundInterval = 20 * time.Millisecond
+	roundInterval = 50 * time.Millisecond
 	// minBackoff and maxBackoff bound the wait after a failure; it doubles in between.
 	minBackoff = 100 * time.Millisecond
 	maxBackoff = 30 * time.Second
@@ -40,6 +41,7 @@ const (
 // Store is the part of the store that the recorder needs.
 type Store interface {
 	PendingRecords(ctx context.Context, after store.RecordKey, limit int) ([]store.PendingRecord, error)
+	Said(ctx context.Context, instance string, turnIDs []string) (map[string]store.Said, error)
 	CountRecords(ctx context.Context, limit int) (int, error)
 	DeleteRecords(ctx context.Context, lease store.Lease, instance string, keys []store.RecordKey) error
 	PostponeRecord(ctx context.Context, lease store.Lease, key store.RecordKey, retry time.Time) error
@@ -71,7 +73,8 @@ type Deps struct {
 // it has.
 type Recorder struct {
 	Deps
-	wake chan struct{}
+	wake   chan struct{}
+	memory *memory
 
 	// Below is the state of the one goroutine in Run.
 
@@ -81,10 +84,20 @@ type Recorder struct {
 }
 
 // NewRecorder returns a recorder.
-func NewRecorder(deps Deps) *Recorder { return &Recorder{Deps: deps, wake: make(chan struct{}, 1)} }
+func NewRecorder(deps Deps) *Recorder {
+	return &Recorder{Deps: deps, wake: make(chan struct{}, 1), memory: newMemory()}
+}
 
 // Name is the worker's name.
 func (r *Recorder) Name() string { return "agent-recorder" }
+
+// Committed tells that there is a turn to record, and gives its record and answer, which must not be changed any more. It never
+// blocks.
+func (r *Recorder) Committed(t *store.Turn, record *contactsv1.TurnRecord, answer *agentv1.RunTurnResponse) {
+	complete(record, t.ID, answer)
+	r.memory.put(turnKey{t.Lane.Instance, t.ID}, remembered{record, len(t.Answer) + len(t.Record)})
+	r.Wake()
+}
 
 // Wake tells that there is something to record. It never blocks.
 func (r *Recorder) Wake() {
@@ -147,14 +160,19 @@ func (r *Recorder) wait(ctx context.Context, wake <-chan struct{}, d time.Durati
 func (r *Recorder) runOnce(ctx context.Context) error {
 	var w walk
 	r.found = false
+	r.memory.nextRound()
 	for {
 		page, err := r.Store.PendingRecords(ctx, w.last, batchSize)
 		if err != nil {
 			return err
 		}
 		r.found = r.found || len(page) > 0
-		for rest := page; len(rest) > 0; {
-			n := w.cut(rest)
+		turns, err := r.read(ctx, page)
+		if err != nil {
+			return err
+		}
+		for rest := turns; len(rest) > 0; {
+			n := cut(rest)
 			if err := r.recordBatch(ctx, &w, rest[:n]); err != nil {
 				return err
 			}
@@ -166,8 +184,34 @@ func (r *Recorder) runOnce(ctx context.Context) error {
 	}
 }
 
+// read gives the records what they say, from memory or from the store.
+func (r *Recorder) read(ctx context.Context, records []store.PendingRecord) ([]pending, error) {
+	turns := make([]pending, len(records))
+	missing := make(map[string][]string) // ids by instance
+	for i, record := range records {
+		k := turnKey{record.Key.Instance, record.TurnID}
+		turns[i] = pending{PendingRecord: record, remembered: r.memory.take(k)}
+		if turns[i].turn == nil {
+			missing[k.instance] = append(missing[k.instance], k.id)
+		}
+	}
+	for instance, ids := range missing {
+		said, err := r.Store.Said(ctx, instance, ids)
+		if err != nil {
+			return nil, err
+		}
+		for i := range turns {
+			t := &turns[i]
+			if parts, ok := said[t.TurnID]; ok && t.Key.Instance == instance {
+				t.remembered = decode(t.TurnID, parts)
+			}
+		}
+	}
+	return turns, nil
+}
+
 // recordBatch records turns of one instance.
-func (r *Recorder) recordBatch(ctx context.Context, w *walk, batch []store.PendingRecord) error {
+func (r *Recorder) recordBatch(ctx context.Context, w *walk, batch []pending) error {
 	if err := r.holdLease(ctx); err != nil {
 		return err
 	}
@@ -175,23 +219,22 @@ func (r *Recorder) recordBatch(ctx context.Context, w *walk, batch []store.Pendi
 	instance := batch[0].Key.Instance
 	var clean, suspect []pending
 	now := r.Clock.Now()
-	for _, record := range batch {
-		if w.isHeld(record.Key) {
+	for _, turn := range batch {
+		if w.isHeld(turn.Key) {
 			continue
 		}
-		if record.RetryTime.After(now) {
-			w.hold(record.Key)
+		if turn.RetryTime.After(now) {
+			w.hold(turn.Key)
 			continue
 		}
-		turn, err := decode(record)
-		if err != nil {
+		if turn.turn == nil {
 			// It will never be readable.
-			if err := r.refuse(ctx, record.Key, codeUnreadable); err != nil {
+			if err := r.refuse(ctx, turn.Key, codeUnreadable); err != nil {
 				return err
 			}
 			continue
 		}
-		if record.Tries > 0 || len(suspect) > 0 && sameConversation(suspect[len(suspect)-1].Key, record.Key) {
+		if turn.Tries > 0 || len(suspect) > 0 && sameConversation(suspect[len(suspect)-1].Key, turn.Key) {
 			suspect = append(suspect, turn)
 		} else {
 			clean = append(clean, turn)

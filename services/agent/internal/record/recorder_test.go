@@ -42,7 +42,7 @@ func TestCallsAreBounded(t *testing.T) {
 		require.Equal(t, []int{batchSize, 1}, f.ledger.calls)
 		require.Zero(t, f.pending(t))
 
-		big, err := proto.Marshal(&contactsv1.TurnRecord{TurnId: "acme/c2/1", UserText: strings.Repeat("x", batchBytes)})
+		big, err := proto.Marshal(&contactsv1.TurnRecord{UserText: strings.Repeat("x", batchBytes)})
 		require.NoError(t, err)
 		f.ledger.calls = nil
 		f.commit(t, "acme", "c2", 1, big)
@@ -255,6 +255,14 @@ func (s *faultyStore) PendingRecords(ctx context.Context, after store.RecordKey,
 	return r, err
 }
 
+func (s *faultyStore) Said(ctx context.Context, instance string, turnIDs []string) (said map[string]store.Said, err error) {
+	err = s.fail("Said", func() error {
+		said, err = s.Store.Said(ctx, instance, turnIDs)
+		return err
+	})
+	return said, err
+}
+
 func (s *faultyStore) DeleteRecords(ctx context.Context, lease store.Lease, instance string, keys []store.RecordKey) error {
 	return s.fail("DeleteRecords", func() error { return s.Store.DeleteRecords(ctx, lease, instance, keys) })
 }
@@ -276,7 +284,7 @@ func (s *faultyStore) TakeLease(ctx context.Context, name, holder string, now, u
 }
 
 func TestStoreFaults(t *testing.T) {
-	for _, method := range []string{"PendingRecords", "DeleteRecords", "PostponeRecord", "RefuseRecord", "TakeLease"} {
+	for _, method := range []string{"PendingRecords", "Said", "DeleteRecords", "PostponeRecord", "RefuseRecord", "TakeLease"} {
 		for _, after := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s after=%v", method, after), func(t *testing.T) {
 				eachEngine(t, func(t *testing.T, f *fixture) {

@@ -1,10 +1,9 @@
 package record
 
 import (
-	"fmt"
-
 	"google.golang.org/protobuf/proto"
 
+	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
 	"github.com/prosa-chat/prosa/services/agent/internal/store"
 )
@@ -29,32 +28,40 @@ func (w *walk) isHeld(k store.RecordKey) bool {
 	return held
 }
 
-// cut is how many of the records, from the first, go into one call: those of one instance, up to batchBytes, and at least one.
-func (w *walk) cut(records []store.PendingRecord) int {
+// cut is how many of the turns, from the first, go into one call: those of one instance, up to batchBytes, and at least one.
+func cut(turns []pending) int {
 	size := 0
-	for i := range records {
-		size += len(records[i].Record)
-		if i > 0 && (records[i].Key.Instance != records[0].Key.Instance || size > batchBytes) {
+	for i := range turns {
+		size += turns[i].size
+		if i > 0 && (turns[i].Key.Instance != turns[0].Key.Instance || size > batchBytes) {
 			return i
 		}
 	}
-	return len(records)
+	return len(turns)
 }
 
 func sameConversation(a, b store.RecordKey) bool {
 	return a.Instance == b.Instance && a.ConversationID == b.ConversationID
 }
 
-// pending is a pending record that can be read.
+// pending is a pending record with what it says; no turn when that cannot be read.
 type pending struct {
 	store.PendingRecord
-	turn *contactsv1.TurnRecord
+	remembered
 }
 
-func decode(r store.PendingRecord) (pending, error) {
-	turn := &contactsv1.TurnRecord{}
-	if err := proto.Unmarshal(r.Record, turn); err != nil {
-		return pending{}, fmt.Errorf("decode record: %w", err)
+// complete puts into the record of a turn what its answer says.
+func complete(turn *contactsv1.TurnRecord, id string, answer *agentv1.RunTurnResponse) {
+	turn.TurnId, turn.AttendanceId = id, answer.GetAttendanceId()
+	turn.Answer, turn.Finished = answer.GetMessages(), answer.GetFinished()
+}
+
+// decode puts the record of a turn together; none when its parts cannot be read.
+func decode(id string, said store.Said) remembered {
+	turn, answer := &contactsv1.TurnRecord{}, &agentv1.RunTurnResponse{}
+	if proto.Unmarshal(said.Record, turn) != nil || proto.Unmarshal(said.Answer, answer) != nil {
+		return remembered{}
 	}
-	return pending{PendingRecord: r, turn: turn}, nil
+	complete(turn, id, answer)
+	return remembered{turn, len(said.Answer) + len(said.Record)}
 }

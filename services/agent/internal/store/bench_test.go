@@ -35,8 +35,7 @@ func BenchmarkCommitTurn(b *testing.B) {
 					id := "66a1b2c3d4e5f" + strconv.FormatInt(100_000_000+ids.Add(1), 10)
 					t := &Turn{
 						Lane: Lane{Instance: "acme", AgentID: "66a1b2c3d4e5f60718293a4b", EndpointID: "66a1b2c3d4e5f60718293a4b", Identifier: caller},
-						ID:   id, Source: "api_channel", Conversation: c, Answer: body, Record: body, Time: now,
-						User: &Item{ID: id, Body: body[:100], Time: now}, Bot: &Item{ID: "b" + id, Body: body, Time: now},
+						ID:   id, Source: "api_channel", Conversation: c, Answer: body, Record: body[:100], Messages: 2, Time: now,
 					}
 					if err := s.CommitTurn(b.Context(), t); err != nil {
 						b.Error(err)

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"slices"
 
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
@@ -19,36 +18,17 @@ func newBulk(before string, columns int, after string) *bulk {
 	return &bulk{columns: columns, statements: sqldb.NewSQLiteBulk(before, slices.Repeat([]string{"?"}, columns), after)}
 }
 
-// exec runs the statement for rows whose values are in args, one row after the other.
-func (b *bulk) exec(ctx context.Context, tx sqldb.Tx, args []any) error {
-	return b.split(args, func(query string, part []any) error {
-		_, err := tx.ExecContext(ctx, query, part...)
-		return err
-	})
-}
-
-// returning is exec for a statement that returns one text of each row that it took; took is called with each, in any order. It
-// must not keep what it is given.
-func (b *bulk) returning(ctx context.Context, tx sqldb.Tx, args []any, took func(key []byte)) error {
-	return b.split(args, func(query string, part []any) error {
-		rows, err := tx.QueryContext(ctx, query, part...)
+// exec runs the statement for rows whose values are in args, one row after the other, and counts the rows of the store that it
+// changed.
+func (b *bulk) exec(ctx context.Context, tx sqldb.Tx, args []any) (changed int64, err error) {
+	err = b.statements.Split(len(args)/b.columns, func(query string, from, to int) error {
+		result, err := tx.ExecContext(ctx, query, args[from*b.columns:to*b.columns]...)
 		if err != nil {
 			return err
 		}
-		defer rows.Close()
-		var key sql.RawBytes
-		for rows.Next() {
-			if err := rows.Scan(&key); err != nil {
-				return err
-			}
-			took(key)
-		}
-		return rows.Err()
+		n, err := result.RowsAffected()
+		changed += n
+		return err
 	})
-}
-
-func (b *bulk) split(args []any, run func(query string, part []any) error) error {
-	return b.statements.Split(len(args)/b.columns, func(query string, from, to int) error {
-		return run(query, args[from*b.columns:to*b.columns])
-	})
+	return changed, err
 }

@@ -2,68 +2,95 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 )
 
 var postgresDialect = dialect{
 	newCommit: func(db *sqldb.DB) commitTurn {
-		return func(ctx context.Context, r *turnRow) (bool, error) { return commitTurnPostgres(ctx, db, r) }
+		return func(ctx context.Context, t *Turn) error { return commitTurnPostgres(ctx, db, t) }
 	},
-	deleteRecords: `
+	readTurns:     `SELECT id, answer, record FROM turn WHERE instance = $1 AND id IN (SELECT jsonb_array_elements_text($2::jsonb))`,
+	deleteRecords: deleteRecordsPostgres,
+}
+
+const deleteRecordsOfList = `
 DELETE FROM pending_record p USING jsonb_to_recordset($2::jsonb) AS d (c text, n bigint)
 WHERE p.instance = $1 AND p.conversation_id = d.c AND p.turn_number = d.n
-  AND ` + holdsLease,
+  AND ` + holdsLease
+
+// deleteRecordsPostgres is one statement, so that the lease cannot go between a look at it and the deletion.
+func deleteRecordsPostgres(ctx context.Context, db *sqldb.DB, lease Lease, instance string, keys []RecordKey) error {
+	type place struct {
+		ConversationID string `json:"c"`
+		TurnNumber     int64  `json:"n"`
+	}
+	places := make([]place, len(keys))
+	for i, k := range keys {
+		places[i] = place{k.ConversationID, k.TurnNumber}
+	}
+	list, err := json.Marshal(places)
+	if err != nil {
+		return err
+	}
+	result, err := db.Exec1(ctx, deleteRecordsOfList, instance, string(list), lease.Name, lease.Holder, lease.Epoch)
+	if err != nil {
+		return err
+	}
+	n, err := result.RowsAffected()
+	if err == nil && n == 0 {
+		err = ErrLeaseLost
+	}
+	return err
 }
 
 // What follows the conversation's own row in the statements below: everything is taken from c, which is empty when the
 // conversation has moved on.
 const turnParts = `,
-items AS (
-    INSERT INTO message (instance, conversation_id, seq, id, turn_id, sender, body, create_time)
-    SELECT $1, $2, v.seq, v.id, $3::text, v.sender, v.body, v.create_time
-    FROM c, (VALUES ($4::bigint, $5::text, 'user', $6::bytea, $7::bigint), ($8::bigint, $9::text, 'bot', $10::bytea, $11::bigint))
-        AS v (seq, id, sender, body, create_time)
-    WHERE v.id IS NOT NULL
-),
 record AS (
-    INSERT INTO pending_record (instance, conversation_id, turn_number, record) SELECT $1, $2, $12::bigint, $13::bytea FROM c
+    INSERT INTO pending_record (instance, conversation_id, turn_number, turn_id) SELECT $1, $2, $4::bigint, $3 FROM c
 )
-INSERT INTO turn (instance, id, conversation_id, number, answer, create_time)
-SELECT $1, $3::text, $2, $12::bigint, $14::bytea, $15::bigint FROM c`
+INSERT INTO turn (instance, id, conversation_id, number, previous_id, answer, record, create_time)
+SELECT $1, $3, $2, $4::bigint, $5::text, $6::bytea, $7::bytea, $8::bigint FROM c`
 
 const commitOpening = `
 WITH c AS (
     INSERT INTO conversation (instance, id, agent_id, agent_version, endpoint_id, identifier, source, attendance_id, contact_id, state,
-        epoch, last_turn, last_item, flow_state, create_time, update_time, finish_time)
-    VALUES ($1::text, $2::text, $16, $17, $18, $19, $20, $21, $22, $23, 0, $12::bigint, $24, $25, $15::bigint, $15::bigint, $26)
+        epoch, last_turn, last_turn_id, messages, flow_state, create_time, update_time, finish_time)
+    VALUES ($1::text, $2::text, $12, $13, $14, $15, $16, $17, $18, $9, 0, $4::bigint, $3::text, $10, $11, $8::bigint, $8::bigint, $19)
     RETURNING id
 )` + turnParts
 
 const commitNext = `
 WITH c AS (
-    UPDATE conversation SET state = $16, last_turn = $12::bigint, last_item = $17, flow_state = $18, update_time = $15::bigint, finish_time = $19
-    WHERE instance = $1::text AND id = $2::text AND state = 'OPEN' AND epoch = $20 AND last_turn = $12::bigint - 1
+    UPDATE conversation SET state = $9, last_turn = $4::bigint, last_turn_id = $3::text, messages = messages + $10, flow_state = $11,
+        update_time = $8::bigint, finish_time = $12
+    WHERE instance = $1::text AND id = $2::text AND state = 'OPEN' AND epoch = $13 AND last_turn = $4::bigint - 1
     RETURNING id
 )` + turnParts
 
 // commitTurnPostgres stores all in one statement, which is a transaction by itself and one round trip.
-func commitTurnPostgres(ctx context.Context, db *sqldb.DB, r *turnRow) (bool, error) {
-	c := &r.Conversation
-	args := append(make([]any, 0, 26), r.Lane.Instance, c.ID, r.ID,
-		r.userSeq, r.userID, r.userBody, r.userAt, r.botSeq, r.botID, r.botBody, r.botAt, r.number, r.Record, r.Answer, r.now)
+func commitTurnPostgres(ctx context.Context, db *sqldb.DB, t *Turn) error {
+	c := &t.Conversation
+	state, finish := t.end()
+	args := append(make([]any, 0, 19), t.Lane.Instance, c.ID, t.ID, c.LastTurn+1, c.LastTurnID, t.Answer, t.Record,
+		sqldb.Micros(t.Time), state, t.Messages, c.FlowState)
 	statement := commitNext
 	if c.LastTurn == 0 {
 		statement = commitOpening
-		args = append(args, r.Lane.AgentID, c.AgentVersion, r.Lane.EndpointID, r.Lane.Identifier, r.Source, c.AttendanceID,
-			c.ContactID, r.state, r.items, c.FlowState, r.finish)
+		args = append(args, t.Lane.AgentID, c.AgentVersion, t.Lane.EndpointID, t.Lane.Identifier, t.Source, c.AttendanceID, c.ContactID,
+			finish)
 	} else {
-		args = append(args, r.state, r.items, c.FlowState, r.finish, c.Epoch)
+		args = append(args, finish, c.Epoch)
 	}
 	result, err := db.Exec1(ctx, statement, args...)
 	if err != nil {
-		return false, err
+		return err
 	}
 	n, err := result.RowsAffected()
-	return n == 1, err
+	if err == nil && n == 0 {
+		err = ErrConflict
+	}
+	return err
 }

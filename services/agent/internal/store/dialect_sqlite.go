@@ -1,10 +1,37 @@
 package store
 
+import (
+	"context"
+
+	"github.com/prosa-chat/prosa/services/internal/sqldb"
+)
+
 var sqliteDialect = dialect{
-	newCommit: newTurnBatch,
-	deleteRecords: `
-DELETE FROM pending_record
-WHERE instance = $1
-  AND (conversation_id, turn_number) IN (SELECT json_extract(value, '$.c'), json_extract(value, '$.n') FROM json_each($2))
-  AND ` + holdsLease,
+	newCommit:     newTurnBatch,
+	readTurns:     `SELECT id, answer, record FROM turn WHERE instance = $1 AND id IN (SELECT value FROM json_each($2))`,
+	deleteRecords: deleteRecordsSQLite,
+}
+
+const leaseIsHeld = `SELECT EXISTS (SELECT 1 FROM worker_lease WHERE instance = '' AND name = $1 AND holder = $2 AND epoch = $3)`
+
+var deleteRecords = newBulk(`
+DELETE FROM pending_record WHERE (instance, conversation_id, turn_number) IN (VALUES `, 3, `)`)
+
+// deleteRecordsSQLite looks at the lease once: nobody else writes between its statements.
+func deleteRecordsSQLite(ctx context.Context, db *sqldb.DB, lease Lease, instance string, keys []RecordKey) error {
+	args := make([]any, 0, len(keys)*deleteRecords.columns)
+	for i := range keys {
+		args = append(args, instance, keys[i].ConversationID, keys[i].TurnNumber)
+	}
+	return db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+		var held bool
+		if err := tx.QueryRowContext(ctx, leaseIsHeld, lease.Name, lease.Holder, lease.Epoch).Scan(&held); err != nil {
+			return err
+		}
+		if !held {
+			return ErrLeaseLost
+		}
+		_, err := deleteRecords.exec(ctx, tx, args)
+		return err
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,9 +19,8 @@ type RecordKey struct {
 
 // PendingRecord is a finished turn that contacts does not have yet.
 type PendingRecord struct {
-	Key RecordKey
-	// Record is a serialized contactsv1.TurnRecord.
-	Record []byte
+	Key    RecordKey
+	TurnID string
 	// Tries is how often contacts refused it.
 	Tries int64
 	// RetryTime is when it may be tried again; zero is at once.
@@ -28,7 +28,7 @@ type PendingRecord struct {
 }
 
 const pendingRecords = `
-SELECT instance, conversation_id, turn_number, record, tries, retry_time FROM pending_record
+SELECT instance, conversation_id, turn_number, turn_id, tries, retry_time FROM pending_record
 WHERE (instance, conversation_id, turn_number) > ($1, $2, $3)
 ORDER BY instance, conversation_id, turn_number LIMIT $4`
 
@@ -44,7 +44,7 @@ func (s *Store) PendingRecords(ctx context.Context, after RecordKey, limit int) 
 	for rows.Next() {
 		var r PendingRecord
 		var retry sql.NullInt64
-		if err := rows.Scan(&r.Key.Instance, &r.Key.ConversationID, &r.Key.TurnNumber, &r.Record, &r.Tries, &retry); err != nil {
+		if err := rows.Scan(&r.Key.Instance, &r.Key.ConversationID, &r.Key.TurnNumber, &r.TurnID, &r.Tries, &retry); err != nil {
 			return nil, fmt.Errorf("read pending records: %w", err)
 		}
 		r.RetryTime = sqldb.NullTime(retry)
@@ -54,6 +54,38 @@ func (s *Store) PendingRecords(ctx context.Context, after RecordKey, limit int) 
 		return nil, fmt.Errorf("read pending records: %w", err)
 	}
 	return records, nil
+}
+
+// Said is what was said in a turn, and what came of it: Answer and Record as in Turn.
+type Said struct{ Answer, Record []byte }
+
+// Said reads turns of one instance by their ids, and gives those that there are.
+func (s *Store) Said(ctx context.Context, instance string, turnIDs []string) (map[string]Said, error) {
+	if len(turnIDs) == 0 {
+		return nil, nil
+	}
+	list, err := json.Marshal(turnIDs)
+	if err != nil {
+		return nil, fmt.Errorf("read turns: %w", err)
+	}
+	rows, err := s.db.Reader().QueryContext(ctx, s.dialect.readTurns, instance, string(list))
+	if err != nil {
+		return nil, fmt.Errorf("read turns: %w", err)
+	}
+	defer rows.Close()
+	turns := make(map[string]Said, len(turnIDs))
+	for rows.Next() {
+		var id string
+		var said Said
+		if err := rows.Scan(&id, &said.Answer, &said.Record); err != nil {
+			return nil, fmt.Errorf("read turns: %w", err)
+		}
+		turns[id] = said
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read turns: %w", err)
+	}
+	return turns, nil
 }
 
 const countRecords = `SELECT count(*) FROM (SELECT 1 AS one FROM pending_record LIMIT $1) AS p`
@@ -72,30 +104,14 @@ const holdsLease = `EXISTS (SELECT 1 FROM worker_lease WHERE instance = '' AND n
 
 // DeleteRecords removes records of one instance that contacts has. ErrLeaseLost when lease is not held any more.
 func (s *Store) DeleteRecords(ctx context.Context, lease Lease, instance string, keys []RecordKey) error {
-	type place struct {
-		ConversationID string `json:"c"`
-		TurnNumber     int64  `json:"n"`
+	if len(keys) == 0 {
+		return nil
 	}
-	places := make([]place, len(keys))
-	for i, k := range keys {
-		places[i] = place{k.ConversationID, k.TurnNumber}
-	}
-	list, err := json.Marshal(places)
-	if err != nil {
+	err := s.dialect.deleteRecords(ctx, s.db, lease, instance, keys)
+	if err != nil && !errors.Is(err, ErrLeaseLost) {
 		return fmt.Errorf("delete records: %w", err)
 	}
-	result, err := s.db.Exec1(ctx, s.dialect.deleteRecords, instance, string(list), lease.Name, lease.Holder, lease.Epoch)
-	if err != nil {
-		return fmt.Errorf("delete records: %w", err)
-	}
-	n, err := result.RowsAffected()
-	if err != nil {
-		return fmt.Errorf("delete records: %w", err)
-	}
-	if n == 0 && len(keys) > 0 {
-		return ErrLeaseLost
-	}
-	return nil
+	return err
 }
 
 const postponeRecord = `
@@ -120,8 +136,8 @@ func (s *Store) PostponeRecord(ctx context.Context, lease Lease, key RecordKey, 
 }
 
 const copyRefused = `
-INSERT INTO refused_record (instance, conversation_id, turn_number, record, code, create_time)
-SELECT instance, conversation_id, turn_number, record, $2, $8 FROM pending_record
+INSERT INTO refused_record (instance, conversation_id, turn_number, turn_id, code, create_time)
+SELECT instance, conversation_id, turn_number, turn_id, $2, $8 FROM pending_record
 WHERE instance = $1 AND ` + holdsLease + ` AND conversation_id = $6 AND turn_number = $7`
 
 const deleteRefused = `DELETE FROM pending_record WHERE instance = $1 AND conversation_id = $2 AND turn_number = $3`

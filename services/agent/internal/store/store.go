@@ -3,6 +3,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
@@ -29,7 +30,8 @@ type Store struct {
 // dialect is where the engines differ.
 type dialect struct {
 	newCommit     func(db *sqldb.DB) commitTurn
-	deleteRecords string
+	readTurns     string // of an instance, by a JSON list of ids
+	deleteRecords func(ctx context.Context, db *sqldb.DB, lease Lease, instance string, keys []RecordKey) error
 }
 
 // New returns the store in db, whose schema is that of Migrations.

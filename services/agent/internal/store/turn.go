@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -32,8 +33,10 @@ type Conversation struct {
 	// AgentVersion is the version of the agent that the conversation began with.
 	AgentVersion int32
 	AttendanceID int64
-	// Epoch, LastTurn and LastItem are what a turn is computed on.
-	Epoch, LastTurn, LastItem int64
+	// Epoch and LastTurn are what a turn is computed on.
+	Epoch, LastTurn int64
+	// LastTurnID is the id of the last turn; empty when there is none.
+	LastTurnID string
 	// FlowState is a serialized agentv1.FlowState.
 	FlowState []byte
 	// UpdateTime is when the last turn was answered.
@@ -44,7 +47,7 @@ type Conversation struct {
 const findPosition = `
 SELECT a.assistant_id, a.display_name, a.definition_display_name, a.version, a.delete_time,
     t.answer,
-    c.id, c.contact_id, c.agent_version, c.attendance_id, c.epoch, c.last_turn, c.last_item, c.flow_state, c.update_time
+    c.id, c.contact_id, c.agent_version, c.attendance_id, c.epoch, c.last_turn, c.last_turn_id, c.flow_state, c.update_time
 FROM agent a
 LEFT JOIN turn t ON t.instance = a.instance AND t.id = $3
 LEFT JOIN conversation c ON c.instance = a.instance AND c.agent_id = a.id AND c.endpoint_id = $4 AND c.identifier = $5 AND c.state = 'OPEN'
@@ -54,15 +57,15 @@ WHERE a.instance = $1 AND a.id = $2`
 func (s *Store) Position(ctx context.Context, lane Lane, turnID string) (*Position, error) {
 	p := &Position{Agent: Agent{Instance: lane.Instance, ID: lane.AgentID}}
 	var (
-		deleted                                                 sql.NullInt64
-		conversationID, contactID                               sql.NullString
-		version, attendance, epoch, lastTurn, lastItem, updated sql.NullInt64
-		state                                                   []byte
+		deleted                                       sql.NullInt64
+		conversationID, contactID, lastTurnID         sql.NullString
+		version, attendance, epoch, lastTurn, updated sql.NullInt64
+		state                                         []byte
 	)
 	row := s.db.Reader().QueryRowContext(ctx, findPosition, lane.Instance, lane.AgentID, turnID, lane.EndpointID, lane.Identifier)
 	err := row.Scan(&p.Agent.AssistantID, &p.Agent.DisplayName, &p.Agent.DefinitionDisplayName, &p.Agent.Version, &deleted,
 		&p.Answer,
-		&conversationID, &contactID, &version, &attendance, &epoch, &lastTurn, &lastItem, &state, &updated)
+		&conversationID, &contactID, &version, &attendance, &epoch, &lastTurn, &lastTurnID, &state, &updated)
 	if sqldb.IsNoRows(err) {
 		return nil, ErrNotFound
 	}
@@ -73,7 +76,7 @@ func (s *Store) Position(ctx context.Context, lane Lane, turnID string) (*Positi
 	if conversationID.Valid {
 		p.Conversation = &Conversation{
 			ID: conversationID.String, ContactID: contactID.String, AgentVersion: int32(version.Int64),
-			AttendanceID: attendance.Int64, Epoch: epoch.Int64, LastTurn: lastTurn.Int64, LastItem: lastItem.Int64,
+			AttendanceID: attendance.Int64, Epoch: epoch.Int64, LastTurn: lastTurn.Int64, LastTurnID: lastTurnID.String,
 			FlowState: state, UpdateTime: sqldb.NullTime(updated),
 		}
 	}
@@ -94,12 +97,10 @@ type Turn struct {
 	Finished bool
 	// Answer is the serialized agentv1.RunTurnResponse; never empty.
 	Answer []byte
-	// Record is the serialized contactsv1.TurnRecord.
+	// Record is a serialized contactsv1.TurnRecord without what the answer, the conversation or the id says; it may be empty, not nil.
 	Record []byte
-	// User is what the person said; nil when nothing.
-	User *Item
-	// Bot is what the agent answered; nil when nothing.
-	Bot *Item
+	// Messages is how many messages the turn adds to its conversation: those of the person and the agent's answer.
+	Messages int64
 	// Time is when the agent answered.
 	Time time.Time
 }
@@ -108,88 +109,40 @@ type Turn struct {
 func (t *Turn) After() Conversation {
 	c := t.Conversation
 	c.LastTurn++
-	if t.User != nil {
-		c.LastItem++
-	}
-	if t.Bot != nil {
-		c.LastItem++
-	}
+	c.LastTurnID = t.ID
 	c.UpdateTime = sqldb.Time(sqldb.Micros(t.Time))
 	return c
 }
-
-// Item is what one side said.
-type Item struct {
-	ID string
-	// Body is a serialized contactsv1.HistoryItem.
-	Body []byte
-	Time time.Time
-}
-
-// The senders of items.
-const (
-	senderUser = "user"
-	senderBot  = "bot"
-)
 
 const (
 	stateOpen     = "OPEN"
 	stateFinished = "FINISHED"
 )
 
-// commitTurn is how an engine stores a turn in one transaction; false when the conversation has moved on.
-type commitTurn func(ctx context.Context, r *turnRow) (bool, error)
+// commitTurn is how an engine stores a turn in one transaction. ErrConflict, or an error that sqldb.IsUnique knows, when the
+// conversation has moved on.
+type commitTurn func(ctx context.Context, t *Turn) error
 
-// turnRow is a turn as its columns want it.
-type turnRow struct {
-	*Turn
-	number, items   int64
-	state           string
-	now             int64
-	finish          sql.NullInt64
-	userID, botID   sql.NullString
-	userAt, botAt   sql.NullInt64
-	userSeq, botSeq int64
-	userBody        []byte
-	botBody         []byte
-	// committed is the result, where turns are committed many at a time.
-	committed bool
-}
-
-func newTurnRow(t *Turn) *turnRow {
-	r := &turnRow{
-		Turn: t, number: t.Conversation.LastTurn + 1, items: t.Conversation.LastItem, state: stateOpen, now: sqldb.Micros(t.Time),
-	}
+// end is how the turn leaves its conversation.
+func (t *Turn) end() (state string, finish sql.NullInt64) {
 	if t.Finished {
-		r.state, r.finish = stateFinished, sql.NullInt64{Int64: r.now, Valid: true}
+		return stateFinished, sqldb.NullMicros(t.Time)
 	}
-	if t.User != nil {
-		r.items++
-		r.userSeq, r.userID, r.userBody = r.items, nullString(&t.User.ID), t.User.Body
-		r.userAt = sqldb.NullMicros(t.User.Time)
-	}
-	if t.Bot != nil {
-		r.items++
-		r.botSeq, r.botID, r.botBody = r.items, nullString(&t.Bot.ID), t.Bot.Body
-		r.botAt = sqldb.NullMicros(t.Bot.Time)
-	}
-	return r
+	return stateOpen, sql.NullInt64{}
 }
 
-// CommitTurn stores a turn: its conversation's new state, the turn with its answer, its items, and the record for contacts, all or
-// nothing. ErrConflict when the turn is stored already or was computed on what is no longer so.
+// CommitTurn stores a turn: its conversation's new state, the turn itself, and that contacts must be told, all or nothing.
+// ErrConflict when the turn is stored already or was computed on what is no longer so.
 func (s *Store) CommitTurn(ctx context.Context, t *Turn) error {
-	committed, err := s.commitTurn(ctx, newTurnRow(t))
-	if sqldb.IsUnique(err) {
+	err := s.commitTurn(ctx, t)
+	switch {
+	case err == nil:
+		return nil
+	case sqldb.IsUnique(err), errors.Is(err, ErrConflict):
 		return ErrConflict
-	}
-	if err != nil {
+	default:
 		return fmt.Errorf("commit turn: %w", err)
 	}
-	if !committed {
-		return ErrConflict
-	}
-	return nil
 }
 
 const finishIdle = `

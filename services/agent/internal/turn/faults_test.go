@@ -97,7 +97,7 @@ func TestStoreFaults(t *testing.T) {
 					require.Equal(t, 2, f.count(t, `SELECT count(*) FROM turn`))
 					require.Equal(t, 2, f.count(t, `SELECT count(*) FROM conversation`))
 					require.Equal(t, 2, f.count(t, `SELECT count(*) FROM pending_record`))
-					require.Equal(t, 4, f.count(t, `SELECT count(*) FROM message`))
+					require.Equal(t, 4, f.count(t, `SELECT sum(messages) FROM conversation`))
 					require.Equal(t, 2, f.contacts.opened())
 				})
 			})

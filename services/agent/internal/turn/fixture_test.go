@@ -110,7 +110,7 @@ func newFixture(t testing.TB, db *sqldb.DB) *fixture {
 		Store: f.store, Programs: program.NewCache(f.store, 16), Attendances: f.contacts, Instances: f.instances, Clock: f.clock,
 		IDs: id.NewSource(f.clock, nil), Logger: slog.New(slog.DiscardHandler), Tracer: noop.NewTracerProvider().Tracer(""),
 		Metrics: metrics,
-		Committed: func() {
+		Committed: func(*store.Turn, *contactsv1.TurnRecord, *agentv1.RunTurnResponse) {
 			mu.Lock()
 			defer mu.Unlock()
 			f.committed++

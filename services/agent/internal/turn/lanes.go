@@ -31,8 +31,6 @@ type lanes struct {
 type standing struct {
 	lane         store.Lane
 	conversation store.Conversation
-	// turnID is the turn that led there.
-	turnID string
 }
 
 func newLanes(maxEntries, maxBytes int) *lanes {
@@ -81,5 +79,5 @@ func (l *lanes) remove(element *list.Element) *standing {
 
 func (s *standing) size() int {
 	c := &s.conversation
-	return laneOverhead + len(s.lane.Identifier) + len(s.turnID) + len(c.ID) + len(c.ContactID) + cap(c.FlowState)
+	return laneOverhead + len(s.lane.Identifier) + len(c.LastTurnID) + len(c.ID) + len(c.ContactID) + cap(c.FlowState)
 }

@@ -15,7 +15,7 @@ func laneOf(person string) store.Lane {
 
 func standingOf(person, conversation string, lastTurn int64) standing {
 	return standing{
-		lane: laneOf(person), conversation: store.Conversation{ID: conversation, LastTurn: lastTurn}, turnID: "m" + strconv.FormatInt(lastTurn, 10),
+		lane: laneOf(person), conversation: store.Conversation{ID: conversation, LastTurn: lastTurn, LastTurnID: "m" + strconv.FormatInt(lastTurn, 10)},
 	}
 }
 

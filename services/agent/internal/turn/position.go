@@ -24,7 +24,7 @@ func (r *Runner) remembered(lane store.Lane, turnID string, now time.Time) *posi
 		return nil
 	}
 	s, ok := r.lanes.take(lane)
-	if !ok || s.turnID == turnID {
+	if !ok || s.conversation.LastTurnID == turnID {
 		return nil
 	}
 	return &position{Position: &store.Position{Agent: agent, Conversation: &s.conversation}, remembered: true}

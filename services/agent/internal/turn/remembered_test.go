@@ -94,7 +94,7 @@ func TestStaleMemoryIsFoundOut(t *testing.T) {
 		run(t, here, to("m5", "oi"))
 		require.Zero(t, s.looked.Load())
 		require.Equal(t, 5, f.count(t, `SELECT max(number) FROM turn`))
-		require.Equal(t, 10, f.count(t, `SELECT max(seq) FROM message`))
+		require.Equal(t, 10, f.count(t, `SELECT messages FROM conversation`))
 
 		require.NoError(t, f.store.FinishIdle(t.Context(), "acme", &store.Conversation{ID: "interaction-1", LastTurn: 5}, start))
 		require.Equal(t, "interaction-2", run(t, here, to("m6", "oi")).GetInteractionId(), "the conversation was ended elsewhere")

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
@@ -65,8 +66,9 @@ type Deps struct {
 	Logger      *slog.Logger
 	Tracer      trace.Tracer
 	Metrics     *Metrics
-	// Committed is called after each turn that was committed. It must not block.
-	Committed func()
+	// Committed is called after each turn that was committed, with what its answer and record were made of; the answer is not changed
+	// any more. It must not block.
+	Committed func(t *store.Turn, record *contactsv1.TurnRecord, answer *agentv1.RunTurnResponse)
 }
 
 // Runner runs turns. It is safe for concurrent use.
@@ -179,8 +181,12 @@ func (r *Runner) attempt(
 		return nil, "", err
 	}
 	response := answer(ctx, opened, result)
+	if request.GetReturnContext() {
+		response.Context = &structpb.Struct{Fields: result.Context}
+	}
 	response.Debug.DurationMs = float64(r.Clock.Now().Sub(began)) / float64(time.Millisecond)
-	finished, err := r.finishedTurn(request, lane, opened, result, response, input.Now)
+	record := turnRecord(request, result, input.Now)
+	finished, err := finishedTurn(request, lane, opened, result, response, record, input.Now)
 	if err != nil {
 		return nil, "", err
 	}
@@ -188,9 +194,9 @@ func (r *Runner) attempt(
 		return nil, "", err
 	}
 	if !finished.Finished {
-		r.lanes.put(standing{lane: lane, conversation: finished.After(), turnID: finished.ID})
+		r.lanes.put(standing{lane: lane, conversation: finished.After()})
 	}
-	r.Committed()
+	r.Committed(finished, record, response)
 	return response, outcomeAnswered, nil
 }
 
@@ -260,6 +266,7 @@ func (r *Runner) input(
 ) (flow.Turn, error) {
 	input := flow.Turn{
 		Opening: c.isNew, Text: request.GetText(), Postback: request.GetPostback(),
+		NoInput: request.GetNoInput(), Sent: request.GetContext().GetFields(),
 		Now: r.Clock.Now(), Location: r.zones.get(instance.GetTimeZone()),
 		InstanceSlug: instance.GetSlug(), InstanceName: instance.GetDisplayName(),
 		AgentID: position.Agent.ID, AgentName: position.Agent.Name(),

@@ -18,7 +18,6 @@ import (
 	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
-	messagev1 "github.com/prosa-chat/prosa/gen/go/prosa/message/v1"
 	"github.com/prosa-chat/prosa/services/agent/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
@@ -70,41 +69,37 @@ func TestRecordsSayWhatHappened(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, records, 2)
 		require.Equal(t, store.RecordKey{Instance: "acme", ConversationID: "interaction-1", TurnNumber: 2}, records[1].Key)
+		require.Equal(t, "m2", records[1].TurnID)
+		said, err := f.store.Said(t.Context(), "acme", []string{"m2"})
+		require.NoError(t, err)
 		record := &contactsv1.TurnRecord{}
-		require.NoError(t, proto.Unmarshal(records[1].Record, record))
+		require.NoError(t, proto.Unmarshal(said["m2"].Record, record))
 		requireEqual(t, &contactsv1.TurnRecord{
-			TurnId: "m2", AttendanceId: 1, UserTime: ended.GetAcceptTime(), UserText: "João", UserPostback: "index0",
-			AnswerTime: timestamppb.New(start.Add(time.Minute)), Answer: answer.GetMessages(),
+			UserTime: ended.GetAcceptTime(), UserText: "João", UserPostback: "index0", AnswerTime: timestamppb.New(start.Add(time.Minute)),
 			Events:     []*contactsv1.EventRecord{{Name: "encerramento", Details: map[string]string{"motivo": "fim"}}},
-			Attributes: map[string]string{"name": "João"}, Finished: true,
+			Attributes: map[string]string{"name": "João"},
 		}, record)
+		stored := &agentv1.RunTurnResponse{}
+		require.NoError(t, proto.Unmarshal(said["m2"].Answer, stored))
+		requireEqual(t, answer, stored)
 	})
 }
 
-func TestItemsAreKept(t *testing.T) {
+func TestMessagesAreCounted(t *testing.T) {
 	eachEngine(t, func(t *testing.T, f *fixture) {
-		answer := f.run(t, message("m1", "oi"))
+		f.run(t, message("m1", "oi"))
 		opened := message("m2", "")
 		opened.Identifier = "maria"
 		f.run(t, opened)
-		require.Equal(t, 3, f.count(t, `SELECT count(*) FROM message`), "a turn that a program opens has no item of the person")
-
-		item := func(seq string) *contactsv1.HistoryItem {
-			var raw []byte
-			row := f.db.Reader().QueryRowContext(t.Context(),
-				`SELECT body FROM message WHERE instance = 'acme' AND conversation_id = 'interaction-1' AND seq = `+seq)
-			require.NoError(t, row.Scan(&raw))
-			decoded := &contactsv1.HistoryItem{}
-			require.NoError(t, proto.Unmarshal(raw, decoded))
-			return decoded
+		counted := func(interaction string) int {
+			return f.count(t, `SELECT messages FROM conversation WHERE instance = 'acme' AND id = '`+interaction+`'`)
 		}
-		requireEqual(t, &contactsv1.HistoryItem{
-			Time: timestamppb.New(start), Sender: "user",
-			Messages: []*messagev1.Message{{
-				CreateTime: timestamppb.New(start), Content: &messagev1.Message_Text{Text: &messagev1.Text{Text: "oi"}},
-			}},
-		}, item("1"))
-		requireEqual(t, &contactsv1.HistoryItem{Time: timestamppb.New(start), Sender: "bot", Messages: answer.GetMessages()}, item("2"))
+		require.Equal(t, 2, counted("interaction-1"))
+		require.Equal(t, 1, counted("interaction-2"), "the person said nothing when a program opened the turn")
+		pressed := message("m3", "")
+		pressed.Identifier, pressed.Postback = "maria", "index0"
+		f.run(t, pressed)
+		require.Equal(t, 3, counted("interaction-2"))
 	})
 }
 
@@ -252,7 +247,7 @@ func TestDifferentMessagesOfOneConversationAtOnce(t *testing.T) {
 		}
 		require.Equal(t, callers, f.count(t, `SELECT count(DISTINCT number) FROM turn`))
 		require.Equal(t, callers, f.count(t, `SELECT max(number) FROM turn`))
-		require.Equal(t, 2*callers, f.count(t, `SELECT max(seq) FROM message`))
+		require.Equal(t, 2*callers, f.count(t, `SELECT messages FROM conversation`))
 		require.Equal(t, 1, f.count(t, `SELECT count(*) FROM conversation`))
 	})
 }

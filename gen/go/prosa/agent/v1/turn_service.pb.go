@@ -12,6 +12,7 @@ import (
 	v1 "github.com/prosa-chat/prosa/gen/go/prosa/message/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	structpb "google.golang.org/protobuf/types/known/structpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -41,12 +42,21 @@ type RunTurnRequest struct {
 	EndpointId string `protobuf:"bytes,5,opt,name=endpoint_id,json=endpointId,proto3" json:"endpoint_id,omitempty"`
 	// The person, as the caller knows them.
 	Identifier string `protobuf:"bytes,6,opt,name=identifier,proto3" json:"identifier,omitempty"`
-	// The words.
+	// The words. Empty with `no_input`.
 	Text string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
 	// The option that the person picked. Empty: none.
 	Postback string `protobuf:"bytes,8,opt,name=postback,proto3" json:"postback,omitempty"`
 	// When the message was accepted.
-	AcceptTime    *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=accept_time,json=acceptTime,proto3" json:"accept_time,omitempty"`
+	AcceptTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=accept_time,json=acceptTime,proto3" json:"accept_time,omitempty"`
+	// Values that are added to the context of the conversation before the turn
+	// runs; a name that is there already gets the new value. What would make the
+	// conversation keep more than 256 KiB is ignored. Unset: none.
+	Context *structpb.Struct `protobuf:"bytes,10,opt,name=context,proto3" json:"context,omitempty"`
+	// The person said nothing, a program opened the turn: the start node runs,
+	// also when the conversation is open already.
+	NoInput bool `protobuf:"varint,11,opt,name=no_input,json=noInput,proto3" json:"no_input,omitempty"`
+	// The answer carries the context.
+	ReturnContext bool `protobuf:"varint,12,opt,name=return_context,json=returnContext,proto3" json:"return_context,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -144,6 +154,27 @@ func (x *RunTurnRequest) GetAcceptTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *RunTurnRequest) GetContext() *structpb.Struct {
+	if x != nil {
+		return x.Context
+	}
+	return nil
+}
+
+func (x *RunTurnRequest) GetNoInput() bool {
+	if x != nil {
+		return x.NoInput
+	}
+	return false
+}
+
+func (x *RunTurnRequest) GetReturnContext() bool {
+	if x != nil {
+		return x.ReturnContext
+	}
+	return false
+}
+
 // RunTurnResponse is the answer.
 type RunTurnResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -158,7 +189,11 @@ type RunTurnResponse struct {
 	// How the answer came about.
 	Debug *TurnDebug `protobuf:"bytes,5,opt,name=debug,proto3" json:"debug,omitempty"`
 	// The turn ended the conversation.
-	Finished      bool `protobuf:"varint,6,opt,name=finished,proto3" json:"finished,omitempty"`
+	Finished bool `protobuf:"varint,6,opt,name=finished,proto3" json:"finished,omitempty"`
+	// The context of the conversation after the turn: everything that was sent
+	// and everything that the flow set. Unset when the first call of the turn
+	// did not ask for it; empty when there is nothing in it.
+	Context       *structpb.Struct `protobuf:"bytes,7,opt,name=context,proto3" json:"context,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -233,6 +268,13 @@ func (x *RunTurnResponse) GetFinished() bool {
 		return x.Finished
 	}
 	return false
+}
+
+func (x *RunTurnResponse) GetContext() *structpb.Struct {
+	if x != nil {
+		return x.Context
+	}
+	return nil
 }
 
 // TurnDebug says how an answer came about; shown on test channels.
@@ -431,7 +473,7 @@ var File_prosa_agent_v1_turn_service_proto protoreflect.FileDescriptor
 
 const file_prosa_agent_v1_turn_service_proto_rawDesc = "" +
 	"\n" +
-	"!prosa/agent/v1/turn_service.proto\x12\x0eprosa.agent.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1eprosa/message/v1/message.proto\"\x8a\x03\n" +
+	"!prosa/agent/v1/turn_service.proto\x12\x0eprosa.agent.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1eprosa/message/v1/message.proto\"\xff\x03\n" +
 	"\x0eRunTurnRequest\x12%\n" +
 	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12$\n" +
 	"\bagent_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x18R\aagentId\x12(\n" +
@@ -447,7 +489,11 @@ const file_prosa_agent_v1_turn_service_proto_rawDesc = "" +
 	"\x04text\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x90NR\x04text\x12#\n" +
 	"\bpostback\x18\b \x01(\tB\a\xbaH\x04r\x02\x18@R\bpostback\x12C\n" +
 	"\vaccept_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\n" +
-	"acceptTime\"\x80\x02\n" +
+	"acceptTime\x121\n" +
+	"\acontext\x18\n" +
+	" \x01(\v2\x17.google.protobuf.StructR\acontext\x12\x19\n" +
+	"\bno_input\x18\v \x01(\bR\anoInput\x12%\n" +
+	"\x0ereturn_context\x18\f \x01(\bR\rreturnContext\"\xb3\x02\n" +
 	"\x0fRunTurnResponse\x12\x1d\n" +
 	"\n" +
 	"contact_id\x18\x01 \x01(\tR\tcontactId\x12%\n" +
@@ -455,7 +501,8 @@ const file_prosa_agent_v1_turn_service_proto_rawDesc = "" +
 	"\rattendance_id\x18\x03 \x01(\x03R\fattendanceId\x125\n" +
 	"\bmessages\x18\x04 \x03(\v2\x19.prosa.message.v1.MessageR\bmessages\x12/\n" +
 	"\x05debug\x18\x05 \x01(\v2\x19.prosa.agent.v1.TurnDebugR\x05debug\x12\x1a\n" +
-	"\bfinished\x18\x06 \x01(\bR\bfinished\"\xb8\x01\n" +
+	"\bfinished\x18\x06 \x01(\bR\bfinished\x121\n" +
+	"\acontext\x18\a \x01(\v2\x17.google.protobuf.StructR\acontext\"\xb8\x01\n" +
 	"\tTurnDebug\x12#\n" +
 	"\ragent_version\x18\x01 \x01(\x05R\fagentVersion\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x16\n" +
@@ -495,21 +542,24 @@ var file_prosa_agent_v1_turn_service_proto_goTypes = []any{
 	(*LookupAgentRequest)(nil),    // 3: prosa.agent.v1.LookupAgentRequest
 	(*LookupAgentResponse)(nil),   // 4: prosa.agent.v1.LookupAgentResponse
 	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
-	(*v1.Message)(nil),            // 6: prosa.message.v1.Message
+	(*structpb.Struct)(nil),       // 6: google.protobuf.Struct
+	(*v1.Message)(nil),            // 7: prosa.message.v1.Message
 }
 var file_prosa_agent_v1_turn_service_proto_depIdxs = []int32{
 	5, // 0: prosa.agent.v1.RunTurnRequest.accept_time:type_name -> google.protobuf.Timestamp
-	6, // 1: prosa.agent.v1.RunTurnResponse.messages:type_name -> prosa.message.v1.Message
-	2, // 2: prosa.agent.v1.RunTurnResponse.debug:type_name -> prosa.agent.v1.TurnDebug
-	0, // 3: prosa.agent.v1.TurnService.RunTurn:input_type -> prosa.agent.v1.RunTurnRequest
-	3, // 4: prosa.agent.v1.TurnService.LookupAgent:input_type -> prosa.agent.v1.LookupAgentRequest
-	1, // 5: prosa.agent.v1.TurnService.RunTurn:output_type -> prosa.agent.v1.RunTurnResponse
-	4, // 6: prosa.agent.v1.TurnService.LookupAgent:output_type -> prosa.agent.v1.LookupAgentResponse
-	5, // [5:7] is the sub-list for method output_type
-	3, // [3:5] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	6, // 1: prosa.agent.v1.RunTurnRequest.context:type_name -> google.protobuf.Struct
+	7, // 2: prosa.agent.v1.RunTurnResponse.messages:type_name -> prosa.message.v1.Message
+	2, // 3: prosa.agent.v1.RunTurnResponse.debug:type_name -> prosa.agent.v1.TurnDebug
+	6, // 4: prosa.agent.v1.RunTurnResponse.context:type_name -> google.protobuf.Struct
+	0, // 5: prosa.agent.v1.TurnService.RunTurn:input_type -> prosa.agent.v1.RunTurnRequest
+	3, // 6: prosa.agent.v1.TurnService.LookupAgent:input_type -> prosa.agent.v1.LookupAgentRequest
+	1, // 7: prosa.agent.v1.TurnService.RunTurn:output_type -> prosa.agent.v1.RunTurnResponse
+	4, // 8: prosa.agent.v1.TurnService.LookupAgent:output_type -> prosa.agent.v1.LookupAgentResponse
+	7, // [7:9] is the sub-list for method output_type
+	5, // [5:7] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_prosa_agent_v1_turn_service_proto_init() }

@@ -37,7 +37,8 @@ func (f *fixture) pending(t *testing.T, after store.RecordKey, limit int) []stor
 	require.NoError(t, err)
 	var keys []store.RecordKey
 	for _, r := range records {
-		require.Equal(t, "record of "+r.Key.ConversationID+"-"+strconv.FormatInt(r.Key.TurnNumber, 10), string(r.Record))
+		id := r.Key.ConversationID + "-" + strconv.FormatInt(r.Key.TurnNumber, 10)
+		require.Equal(t, id, r.TurnID)
 		keys = append(keys, r.Key)
 	}
 	return keys
@@ -67,6 +68,24 @@ func recordsComeInOrder(t *testing.T, f *fixture) {
 	require.Equal(t, all[5:], f.pending(t, all[4], 100))
 	require.Equal(t, all[12:], f.pending(t, all[11], 100))
 	require.Empty(t, f.pending(t, all[12], 100))
+}
+
+func turnsAreReadByID(t *testing.T, f *fixture) {
+	f.createAgent(t, "acme", "a1")
+	f.createAgent(t, "other", "a1")
+	f.converse(t, "acme", "c1", 2)
+	f.converse(t, "acme", "c\"2", 1)
+	f.converse(t, "other", "c3", 1)
+	said, err := f.store.Said(t.Context(), "acme", []string{"c1-2", "c\"2-1", "c3-1", "none"})
+	require.NoError(t, err)
+	want := make(map[string]store.Said)
+	for _, id := range []string{"c1-2", "c\"2-1"} {
+		want[id] = store.Said{Answer: []byte("answer of " + id), Record: []byte("record of " + id)}
+	}
+	require.Equal(t, want, said)
+	said, err = f.store.Said(t.Context(), "acme", nil)
+	require.NoError(t, err)
+	require.Empty(t, said)
 }
 
 func recordsAreCountedUpToALimit(t *testing.T, f *fixture) {
@@ -130,7 +149,7 @@ func recordIsRefused(t *testing.T, f *fixture) {
 	require.NoError(t, f.store.RefuseRecord(t.Context(), lease, key("acme", "c1", 1), "InvalidArgument", start))
 	require.Equal(t, []store.RecordKey{key("acme", "c1", 2)}, f.pending(t, store.RecordKey{}, 10))
 	require.Equal(t, 1, f.count(t, `SELECT count(*) FROM refused_record WHERE instance = 'acme' AND conversation_id = 'c1'
-		AND turn_number = 1 AND code = 'InvalidArgument' AND record = $1`, []byte("record of c1-1")))
+		AND turn_number = 1 AND code = 'InvalidArgument' AND turn_id = 'c1-1'`))
 }
 
 func leaseHasOneHolder(t *testing.T, f *fixture) {

@@ -24,9 +24,7 @@ func openingTurn(instance, agentID, id, conversation string) *store.Turn {
 			ID: conversation, ContactID: "p1", AgentVersion: 1, AttendanceID: 7, FlowState: []byte("state of " + id),
 		},
 		Answer: []byte("answer of " + id), Record: []byte("record of " + id),
-		User: &store.Item{ID: id, Body: []byte("user of " + id), Time: start.Add(-time.Second)},
-		Bot:  &store.Item{ID: "b" + id, Body: []byte("bot of " + id), Time: start},
-		Time: start,
+		Messages: 2, Time: start,
 	}
 }
 
@@ -73,19 +71,15 @@ func positionOfAnUnknownAgent(t *testing.T, f *fixture) {
 func turnIsKeptAsGiven(t *testing.T, f *fixture) {
 	f.createAgent(t, "acme", "a1")
 	turn := openingTurn("acme", "a1", "m1", "c1")
-	turn.Answer, turn.Conversation.FlowState = []byte{0, 1, 0xff}, []byte{0xfe, 0}
+	turn.Answer, turn.Record, turn.Conversation.FlowState = []byte{0, 1, 0xff}, []byte{}, []byte{0xfe, 0}
 	f.commit(t, turn)
 	p := f.position(t, lane("acme", "a1"), "m1")
 	require.Equal(t, turn.Answer, p.Answer)
 	require.Equal(t, &store.Conversation{
-		ID: "c1", ContactID: "p1", AgentVersion: 1, AttendanceID: 7, LastTurn: 1, LastItem: 2, FlowState: []byte{0xfe, 0}, UpdateTime: start,
+		ID: "c1", ContactID: "p1", AgentVersion: 1, AttendanceID: 7, LastTurn: 1, LastTurnID: "m1", FlowState: []byte{0xfe, 0}, UpdateTime: start,
 	}, p.Conversation)
-	require.Equal(t, 1, f.count(t, `SELECT count(*) FROM message WHERE instance = 'acme' AND conversation_id = 'c1' AND seq = 1
-		AND id = 'm1' AND turn_id = 'm1' AND sender = 'user' AND body = $1 AND create_time = $2`,
-		turn.User.Body, turn.User.Time.UnixMicro()))
-	require.Equal(t, 1, f.count(t, `SELECT count(*) FROM message WHERE instance = 'acme' AND conversation_id = 'c1' AND seq = 2
-		AND id = 'bm1' AND turn_id = 'm1' AND sender = 'bot' AND body = $1 AND create_time = $2`,
-		turn.Bot.Body, turn.Bot.Time.UnixMicro()))
+	require.Equal(t, 1, f.count(t, `SELECT count(*) FROM turn WHERE instance = 'acme' AND id = 'm1' AND conversation_id = 'c1' AND number = 1
+		AND previous_id = '' AND answer = $1 AND record = $2 AND create_time = $3`, turn.Answer, turn.Record, turn.Time.UnixMicro()))
 	require.Nil(t, f.position(t, lane("acme", "a1"), "m2").Answer)
 }
 
@@ -101,7 +95,8 @@ func secondTurnGoesOn(t *testing.T, f *fixture) {
 	require.Equal(t, "answer of m1", string(p.Answer), "an answer stays what it was")
 	require.Equal(t, "state of m2", string(p.Conversation.FlowState))
 	require.EqualValues(t, 3, p.Conversation.LastTurn)
-	require.EqualValues(t, 6, p.Conversation.LastItem)
+	require.Equal(t, "m2", p.Conversation.LastTurnID)
+	require.Equal(t, 1, f.count(t, `SELECT count(*) FROM conversation WHERE messages = 6`))
 	require.Equal(t, start.Add(time.Minute), p.Conversation.UpdateTime)
 }
 
@@ -113,7 +108,7 @@ func turnIsCommittedOnce(t *testing.T, f *fixture) {
 	require.ErrorIs(t, f.store.CommitTurn(t.Context(), openingTurn("acme", "a2", "m1", "c2")), store.ErrConflict)
 	require.ErrorIs(t, f.store.CommitTurn(t.Context(), f.nextTurn(t, lane("acme", "a1"), "m1")), store.ErrConflict)
 	require.Nil(t, f.position(t, lane("acme", "a2"), "mx").Conversation, "a refused turn leaves nothing")
-	require.Equal(t, 2, f.count(t, `SELECT count(*) FROM message`))
+	require.Equal(t, 1, f.count(t, `SELECT count(*) FROM turn`))
 	require.Equal(t, 1, f.count(t, `SELECT count(*) FROM pending_record`))
 	require.EqualValues(t, 1, f.position(t, lane("acme", "a1"), "m1").Conversation.LastTurn)
 }
@@ -220,35 +215,38 @@ func lanesAreApart(t *testing.T, f *fixture) {
 	f.commit(t, same)
 }
 
-func silentTurnsHaveNoItems(t *testing.T, f *fixture) {
+// turns are the turns of a conversation, newest first, as they are read along their chain.
+const turns = `
+WITH RECURSIVE chain (id, number, previous_id) AS (
+    SELECT t.id, t.number, t.previous_id FROM conversation c JOIN turn t ON t.instance = c.instance AND t.id = c.last_turn_id
+    WHERE c.instance = $1 AND c.id = $2
+    UNION ALL
+    SELECT t.id, t.number, t.previous_id FROM chain JOIN turn t ON t.instance = $1 AND t.id = chain.previous_id
+)
+SELECT number, id FROM chain ORDER BY number DESC`
+
+func turnsAreAChain(t *testing.T, f *fixture) {
 	f.createAgent(t, "acme", "a1")
-	for i, c := range []struct{ user, bot bool }{{false, false}, {true, false}, {false, true}, {true, true}} {
-		id := "m" + strconv.Itoa(i)
-		turn := openingTurn("acme", "a1", id, "c1")
-		if i > 0 {
-			turn = f.nextTurn(t, lane("acme", "a1"), id)
-		}
-		if !c.user {
-			turn.User = nil
-		}
-		if !c.bot {
-			turn.Bot = nil
-		}
-		f.commit(t, turn)
+	f.createAgent(t, "other", "a1")
+	f.commit(t, openingTurn("acme", "a1", "m2", "c1"))
+	f.commit(t, openingTurn("other", "a1", "m1", "c1"))
+	for i, id := range []string{"m3", "m1", "m4"} { // no order of the ids
+		silent := f.nextTurn(t, lane("acme", "a1"), id)
+		silent.Messages = int64(i)
+		f.commit(t, silent)
 	}
-	rows, err := f.db.Reader().QueryContext(t.Context(),
-		`SELECT seq, turn_id, sender FROM message WHERE instance = 'acme' AND conversation_id = 'c1' ORDER BY seq`)
+	rows, err := f.db.Reader().QueryContext(t.Context(), turns, "acme", "c1")
 	require.NoError(t, err)
 	defer rows.Close()
 	var got []string
 	for rows.Next() {
-		var seq int
-		var turnID, sender string
-		require.NoError(t, rows.Scan(&seq, &turnID, &sender))
-		got = append(got, strconv.Itoa(seq)+" "+turnID+" "+sender)
+		var number, id string
+		require.NoError(t, rows.Scan(&number, &id))
+		got = append(got, number+" "+id)
 	}
 	require.NoError(t, rows.Err())
-	require.Equal(t, []string{"1 m1 user", "2 m2 bot", "3 m3 user", "4 m3 bot"}, got)
+	require.Equal(t, []string{"4 m4", "3 m1", "2 m3", "1 m2"}, got)
+	require.Equal(t, 1, f.count(t, `SELECT count(*) FROM conversation WHERE instance = 'acme' AND messages = 2 + 0 + 1 + 2`))
 }
 
 func concurrentTurnsOfAConversation(t *testing.T, f *fixture) {
@@ -333,22 +331,15 @@ func manyTurnsAtOnce(t *testing.T, f *fixture) {
 	}
 	require.Equal(t, 2*conversations-2, f.count(t, `SELECT count(*) FROM turn`))
 	require.Equal(t, 2*conversations-2, f.count(t, `SELECT count(*) FROM pending_record`))
-	require.Equal(t, 2*(2*conversations-2), f.count(t, `SELECT count(*) FROM message`))
 }
 
 func afterIsWhatPositionGives(t *testing.T, f *fixture) {
 	f.createAgent(t, "acme", "a1")
-	for i, c := range []struct{ user, bot bool }{{true, true}, {true, false}, {false, true}, {false, false}} {
+	for i := range 3 {
 		id := "m" + strconv.Itoa(i)
 		turn := openingTurn("acme", "a1", id, "c1")
 		if i > 0 {
 			turn = f.nextTurn(t, lane("acme", "a1"), id)
-		}
-		if !c.user {
-			turn.User = nil
-		}
-		if !c.bot {
-			turn.Bot = nil
 		}
 		turn.Time = start.Add(time.Duration(i)*time.Second + 999*time.Nanosecond)
 		f.commit(t, turn)

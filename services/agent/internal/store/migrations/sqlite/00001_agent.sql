@@ -39,8 +39,8 @@ CREATE TABLE agent_version (
     PRIMARY KEY (instance, agent_id, version)
 );
 
--- A conversation; its id is also its attendance's. last_turn and last_item count what is committed: a turn that was computed on
--- an older count, or under an older epoch, is refused.
+-- A conversation; its id is also its attendance's. last_turn counts what is committed: a turn that was computed on an older count, or
+-- under an older epoch, is refused. last_turn_id is where the chain of its turns begins, and messages is how many are in them.
 CREATE TABLE conversation (
     instance TEXT NOT NULL,
     id TEXT NOT NULL,
@@ -54,7 +54,8 @@ CREATE TABLE conversation (
     state TEXT NOT NULL CHECK (state IN ('OPEN', 'FINISHED')),
     epoch BIGINT NOT NULL,
     last_turn BIGINT NOT NULL,
-    last_item BIGINT NOT NULL,
+    last_turn_id TEXT NOT NULL,
+    messages BIGINT NOT NULL,
     flow_state BLOB NOT NULL,
     create_time BIGINT NOT NULL,
     update_time BIGINT NOT NULL,
@@ -65,51 +66,43 @@ CREATE TABLE conversation (
 -- One open conversation a person and endpoint.
 CREATE UNIQUE INDEX conversation_open ON conversation (instance, agent_id, endpoint_id, identifier) WHERE state = 'OPEN';
 
--- A finished turn under the id of its message, with the serialized RunTurnResponse that every repetition gets.
+-- A finished turn under the id of its message. answer is the serialized RunTurnResponse that every repetition gets; record is the
+-- prosa.contacts.v1.TurnRecord without what the answer or the row says, so that no word is stored twice. previous_id is the turn
+-- before, empty at the first: a conversation is read along this chain, for an index by conversations would have every turn write a
+-- page of its own.
 CREATE TABLE turn (
     instance TEXT NOT NULL,
     id TEXT NOT NULL,
     conversation_id TEXT NOT NULL,
     number BIGINT NOT NULL,
+    previous_id TEXT NOT NULL,
     answer BLOB NOT NULL,
+    record BLOB NOT NULL,
     create_time BIGINT NOT NULL,
     PRIMARY KEY (instance, id)
 );
 
--- What one side said in a turn, numbered within the conversation: body is a serialized prosa.contacts.v1.HistoryItem.
-CREATE TABLE message (
-    instance TEXT NOT NULL,
-    conversation_id TEXT NOT NULL,
-    seq BIGINT NOT NULL,
-    id TEXT NOT NULL,
-    turn_id TEXT NOT NULL,
-    sender TEXT NOT NULL CHECK (sender IN ('user', 'bot', 'human')),
-    body BLOB NOT NULL,
-    create_time BIGINT NOT NULL,
-    PRIMARY KEY (instance, conversation_id, seq)
-);
-
--- Turns that contacts does not have yet, as serialized prosa.contacts.v1.TurnRecord. A row is deleted once contacts has it.
+-- The turns that contacts does not have yet. A row is deleted once contacts has its turn.
 CREATE TABLE pending_record (
     instance TEXT NOT NULL,
     conversation_id TEXT NOT NULL,
     turn_number BIGINT NOT NULL,
-    record BLOB NOT NULL,
+    turn_id TEXT NOT NULL,
     tries BIGINT NOT NULL DEFAULT 0,
     retry_time BIGINT,
     PRIMARY KEY (instance, conversation_id, turn_number)
-);
+) WITHOUT ROWID;
 
--- Turns that contacts refused for good, kept for whoever looks into it.
+-- The turns that contacts refused for good, for whoever looks into it.
 CREATE TABLE refused_record (
     instance TEXT NOT NULL,
     conversation_id TEXT NOT NULL,
     turn_number BIGINT NOT NULL,
-    record BLOB NOT NULL,
+    turn_id TEXT NOT NULL,
     code TEXT NOT NULL,
     create_time BIGINT NOT NULL,
     PRIMARY KEY (instance, conversation_id, turn_number)
-);
+) WITHOUT ROWID;
 
 -- Who does a work that only one process may do. The instance is empty: such work is for all of them.
 CREATE TABLE worker_lease (
@@ -139,7 +132,6 @@ DROP TABLE idempotency;
 DROP TABLE worker_lease;
 DROP TABLE refused_record;
 DROP TABLE pending_record;
-DROP TABLE message;
 DROP TABLE turn;
 DROP TABLE conversation;
 DROP TABLE agent_version;
