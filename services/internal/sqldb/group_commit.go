@@ -45,6 +45,7 @@ type writer struct {
 
 	members []*call // of the present group, done and waiting for the commit
 	begun   bool    // a transaction is open
+	undone  uint64  // see DB.Undone; of the writer's goroutine
 }
 
 // call is one caller's function on its way through the writer.
@@ -229,6 +230,7 @@ func (w *writer) call(c *call, tx *writerTx) (err error) {
 
 // undo takes back what the last function did.
 func (w *writer) undo(tx *writerTx) error {
+	w.undone++
 	switch {
 	case len(w.members) == 0:
 		w.begun = false
@@ -256,6 +258,7 @@ func (w *writer) rollback() {
 		return
 	}
 	w.begun = false
+	w.undone++
 	err := w.raw.run(w.ctx, "ROLLBACK")
 	w.raw.broken = nil
 	if err != nil && !strings.Contains(err.Error(), "no transaction is active") {

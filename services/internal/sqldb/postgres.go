@@ -307,6 +307,9 @@ func (s *server) failed() <-chan struct{} { return s.never }
 
 func (s *server) waiting() int { return 0 }
 
+// undone has no meaning where many write at once.
+func (s *server) undone() uint64 { return 0 }
+
 func (s *server) close() error { return s.pool.Close() }
 
 // serverTx is what a function sees of its transaction.

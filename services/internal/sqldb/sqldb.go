@@ -88,6 +88,7 @@ type engine interface {
 	ping(ctx context.Context) error
 	failed() <-chan struct{}
 	waiting() int
+	undone() uint64
 	close() error
 }
 
@@ -200,6 +201,11 @@ func (db *DB) Query1(ctx context.Context, query string, args []any, dest ...any)
 	db.metrics.wrote(db.clock.Now().Sub(start))
 	return err
 }
+
+// Undone counts how often something that a function of Write did was taken back, on SQLite; only such a function may ask, and only
+// the one writer is ever asked. Who keeps in memory what functions have written, as only functions of Write may, knows by it when
+// to forget all of it.
+func (db *DB) Undone() uint64 { return db.engine.undone() }
 
 // Failed is closed when the disk under a SQLite store has refused to make data durable. What is on disk is then unknown to this
 // process: every later Write is ErrUnavailable, and the process should exit and recover by opening the store anew. An fsync is
