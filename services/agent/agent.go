@@ -17,6 +17,7 @@ import (
 	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
+	"github.com/prosa-chat/prosa/services/agent/internal/idle"
 	"github.com/prosa-chat/prosa/services/agent/internal/program"
 	"github.com/prosa-chat/prosa/services/agent/internal/record"
 	"github.com/prosa-chat/prosa/services/agent/internal/registry"
@@ -33,6 +34,9 @@ import (
 
 // defaultMaxPrograms is how many compiled versions are kept in memory unless the operator says otherwise.
 const defaultMaxPrograms = 512
+
+// maxIndexBytes bounds, about, what the indexes of intents, answers and passages of all programs in memory take.
+const maxIndexBytes = 64 << 20
 
 // Config is what the operator decides.
 type Config struct {
@@ -96,17 +100,23 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Store: db, Contacts: deps.Contacts, Clock: deps.Clock, Logger: deps.Logger, Metrics: recordMetrics, Holder: holder(deps),
 	})
 	runner := turn.NewRunner(turn.Deps{
-		Store: db, Programs: program.NewCache(db, cfg.MaxPrograms), Attendances: deps.Contacts, Instances: deps.Instances,
+		Store: db, Programs: program.NewCache(db, cfg.MaxPrograms, maxIndexBytes), Attendances: deps.Contacts, Instances: deps.Instances,
 		Clock: deps.Clock, IDs: deps.IDs, Logger: deps.Logger, Tracer: deps.Tracer.Tracer("prosa.agent"), Metrics: turnMetrics,
 		Committed: recorder.Committed,
 	})
+	silence, err := idle.NewWorker(idle.Deps{
+		Store: db, Instances: deps.Instances, Clock: deps.Clock, Logger: deps.Logger, Metrics: deps.Metrics,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("register metrics of agent: %w", err)
+	}
 	agents := registry.New(db, deps.Clock, deps.IDs, pagetoken.New(deps.Box.Derive("agent/pagetoken"), deps.Clock),
 		runner.AgentChanged)
 	return &Service{
 		db:         deps.DB,
 		management: &managementServer{agents: agents, instances: deps.Instances},
 		turns:      &turnServer{runner: runner, agents: agents},
-		workers:    []lifecycle.Worker{recorder, idempotency.NewSweeper("agent", deps.DB, deps.Clock)},
+		workers:    []lifecycle.Worker{recorder, silence, idempotency.NewSweeper("agent", deps.DB, deps.Clock)},
 	}, nil
 }
 

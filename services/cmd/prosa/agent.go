@@ -9,6 +9,7 @@ import (
 
 type agentCommand struct {
 	Check agentCheckCommand `cmd:"" help:"Report every fault of agent definitions; exit 1 when there are any."`
+	Test  agentTestCommand  `cmd:"" help:"Run conversations written as cases against an agent definition; exit 1 when one goes otherwise."`
 }
 
 type agentCheckCommand struct {

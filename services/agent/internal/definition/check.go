@@ -42,6 +42,7 @@ func check(def *agentv1.AgentDefinition, whole bool) []finding {
 		}
 		c.fault(at, "%s", gap.Reason)
 	}
+	c.knowledge()
 	for _, name := range slices.Sorted(maps.Keys(def.GetNodes())) {
 		c.node(nodePath(name), def.GetNodes()[name])
 	}
@@ -57,6 +58,20 @@ func nodePath(name string) path { return path("nodes").key(name) }
 
 func (c *checker) fault(at path, format string, args ...any) {
 	c.findings = append(c.findings, finding{field: at, reason: fmt.Sprintf(format, args...)})
+}
+
+// knowledge finds what is wrong with intents and answers.
+func (c *checker) knowledge() {
+	names := make(map[string]bool)
+	for i, intent := range c.def.GetIntents() {
+		if names[intent.GetName()] {
+			c.fault(path("intents").index(i).field("name"), "there is another intent %q", intent.GetName())
+		}
+		names[intent.GetName()] = true
+	}
+	for i, answer := range c.def.GetAnswers() {
+		c.template(path("answers").index(i).field("text"), answer.GetText())
+	}
 }
 
 func (c *checker) node(at path, n *agentv1.Node) {

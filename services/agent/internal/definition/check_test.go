@@ -78,7 +78,7 @@ func TestFaults(t *testing.T) {
 				`4:254: nodes.n.branch[0].goto: there is no node "x5"`,
 			}},
 		{"goto", in("goto: gone"), []string{`4:13: nodes.n.goto: there is no node "gone"`}},
-		{"no way in", "displayName: A\nnodes:\n  a: {}\n  b: {}", []string{"2:1: nodes: no node can be reached: neither start nor fallback is set"}},
+		{"no way in", "displayName: A\nnodes:\n  a: {}\n  b: {}", []string{"2:1: nodes: no node can be reached: neither start nor fallback is set, and there are no intents"}},
 		{"unreachable", "displayName: A\nstart: a\nnodes:\n  a: {goto: b}\n  b: {}\n  c:\n    goto: d\n  d: {}",
 			[]string{"6:3: nodes.c: the node cannot be reached", "8:3: nodes.d: the node cannot be reached"}},
 		{"ways out", in("goto: n, end: true, branch: [{goto: n}], ask: {text: a, save: context.a}"), []string{
@@ -139,10 +139,19 @@ nodes:
 			"4:41: nodes.n.say[0].media.link: must be an absolute http or https URL without user information"}},
 
 		// Answers.
-		{"as", in("ask: {text: a, save: context.a, as: idade}"), []string{"4:43: nodes.n.ask.as: must be text, number, date, email or regex: …"}},
+		{"as", in("ask: {text: a, save: context.a, as: idade}"), []string{"4:43: nodes.n.ask.as: must be text, number, date, email, phone, cpf, cnpj or regex: …"}},
 		{"regex", in("ask: {text: a, save: context.a, as: 'regex: ('}"), []string{
 			"4:43: nodes.n.ask.as: compile regular expression: error parsing regexp: missing closing ): `(`"}},
-		{"cnpj", in("ask: {text: a, save: context.a, as: cnpj}"), []string{"4:43: nodes.n.ask.as: cnpj is not available in this version"}},
+
+		// What free text means.
+		{"intents", "displayName: A\nintents:\n  - {name: a, examples: [x], goto: gone}\n  - {name: a, examples: [], goto: b}\n  - {name: A b, examples: [x], goto: b}\nnodes: {b: {}}", []string{
+			`3:36: intents[0].goto: there is no node "gone"`,
+			`4:12: intents[1].name: there is another intent "a"`,
+			"4:25: intents[1].examples: must contain at least 1 item(s)",
+			"5:12: intents[2].name: an intent's name is 1 to 64 letters, digits and _, and does not begin with a digit",
+		}},
+		{"answers", "displayName: A\nanswers:\n  - {questions: [a], text: '{{ b }}'}\n  - {questions: [], text: a}", []string{
+			"3:28: answers[0].text: at character 4: undeclared reference to 'b'", "4:17: answers[1].questions: must contain at least 1 item(s)"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			require.Equal(t, c.want, faultsOf(t, c.text))

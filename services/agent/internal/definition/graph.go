@@ -84,7 +84,7 @@ func (c *checker) unreachable() {
 	entries := roots(c.def)
 	if len(entries) == 0 {
 		if len(c.def.GetNodes()) > 0 {
-			c.fault("nodes", "no node can be reached: neither start nor fallback is set")
+			c.fault("nodes", "no node can be reached: neither start nor fallback is set, and there are no intents")
 		}
 		return
 	}

@@ -44,12 +44,7 @@ func TestTheContractsExampleNeedsOnlyWhatIsNotAvailable(t *testing.T) {
 	text, err := os.ReadFile("testdata/contract.yaml")
 	require.NoError(t, err)
 	require.Equal(t, []string{
-		"7:1: intents: intents are not available in this version",
-		"12:1: answers: answers are not available in this version",
-		"16:1: knowledge: knowledge is not available in this version",
-		"42:59: nodes.ask_cpf.ask.as: cpf is not available in this version",
 		"48:11: nodes.lookup.call: calls are not available in this version",
-		"62:14: nodes.human.handoff: handoffs are not available in this version",
 		"67:1: model: a model is not available in this version",
 	}, faultsOf(t, string(text)))
 }

@@ -61,6 +61,7 @@ func ruleFinding(of protoreflect.MessageDescriptor, violation *validate.Violatio
 // patterns says in words what the regular expression of a field means.
 var patterns = map[protoreflect.FullName]string{
 	"prosa.agent.v1.AgentDefinition.nodes": "a node's name is 1 to 64 letters, digits and _, and does not begin with a digit",
+	"prosa.agent.v1.Intent.name":           "an intent's name is 1 to 64 letters, digits and _, and does not begin with a digit",
 	"prosa.agent.v1.Node.set":              "must be context. or contact. and 1 to 64 letters, digits and _",
 	"prosa.agent.v1.Ask.save":              "must be context. or contact. and 1 to 64 letters, digits and _",
 }

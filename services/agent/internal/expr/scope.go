@@ -105,6 +105,9 @@ func (s *Scope) SetInputLabel(label string) {
 	s.values.Input.Label = label
 }
 
+// SetIntent says what the person wants.
+func (s *Scope) SetIntent(intent Intent) { s.values.Intent = intent }
+
 // Exhausted reports whether the evaluations have cost more than MaxScopeCost together; every further one gives nothing.
 func (s *Scope) Exhausted() bool { return s.spent > MaxScopeCost }
 

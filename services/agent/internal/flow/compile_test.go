@@ -56,8 +56,6 @@ func TestCompileRefuses(t *testing.T) {
 		"retry":         {&agentv1.Node{Ask: askText(&agentv1.Ask{Save: "context.a", Retry: []string{bad}})}, "ask: retry 0: at"},
 		"giveUp":        {&agentv1.Node{Ask: askText(&agentv1.Ask{Save: "context.a", GiveUp: "gone"})}, `ask: giveUp: no node "gone"`},
 		"call":          {&agentv1.Node{Call: &agentv1.Call{}}, "calls are not available"},
-		"handoff":       {&agentv1.Node{Handoff: &agentv1.Handoff{}}, "handoffs are not available"},
-		"cpf":           {&agentv1.Node{Ask: askText(&agentv1.Ask{Save: "context.a", As: "cpf"})}, "cpf is not available"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			program, err := flow.Compile(&agentv1.AgentDefinition{Fallback: "n", Nodes: map[string]*agentv1.Node{"n": c.node}})
@@ -69,33 +67,27 @@ func TestCompileRefuses(t *testing.T) {
 	require.EqualError(t, err, `compile start: no node "gone"`)
 	_, err = flow.Compile(&agentv1.AgentDefinition{Fallback: "gone"})
 	require.EqualError(t, err, `compile fallback: no node "gone"`)
+	_, err = flow.Compile(&agentv1.AgentDefinition{Intents: []*agentv1.Intent{{Name: "i", Goto: "gone"}}})
+	require.EqualError(t, err, `compile intent i: no node "gone"`)
+	_, err = flow.Compile(&agentv1.AgentDefinition{Intents: []*agentv1.Intent{{Name: "i"}}})
+	require.EqualError(t, err, `compile intent i: no goto`)
+	_, err = flow.Compile(&agentv1.AgentDefinition{Answers: []*agentv1.CuratedAnswer{{Questions: []string{"a"}, Text: "{{"}}})
+	require.ErrorContains(t, err, "compile answer 0: at character 1")
 }
 
 func TestGaps(t *testing.T) {
 	all := &agentv1.AgentDefinition{
-		Intents:   []*agentv1.Intent{{}},
-		Answers:   []*agentv1.CuratedAnswer{{}},
-		Knowledge: []*agentv1.Passage{{}},
-		Model:     &agentv1.Model{},
+		Model: &agentv1.Model{},
 		Nodes: map[string]*agentv1.Node{
-			"a": {Call: &agentv1.Call{}, Handoff: &agentv1.Handoff{}},
-			"b": {Ask: &agentv1.Ask{As: "phone"}},
+			"a": {Call: &agentv1.Call{}},
+			"b": {Handoff: &agentv1.Handoff{}},
 			"c": {Ask: &agentv1.Ask{As: "cpf"}},
-			"d": {Ask: &agentv1.Ask{As: "cnpj"}},
-			"e": {Ask: &agentv1.Ask{As: "email"}},
 		},
 	}
 	require.Equal(t, []flow.Gap{
-		{"", "intents", "intents are not available in this version"},
-		{"", "answers", "answers are not available in this version"},
-		{"", "knowledge", "knowledge is not available in this version"},
 		{"", "model", "a model is not available in this version"},
 		{"a", "call", "calls are not available in this version"},
-		{"a", "handoff", "handoffs are not available in this version"},
-		{"b", "ask.as", "phone is not available in this version"},
-		{"c", "ask.as", "cpf is not available in this version"},
-		{"d", "ask.as", "cnpj is not available in this version"},
 	}, flow.Gaps(all))
 	_, err := flow.Compile(all)
-	require.EqualError(t, err, "compile definition: intents are not available in this version")
+	require.EqualError(t, err, "compile definition: a model is not available in this version")
 }

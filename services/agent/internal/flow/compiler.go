@@ -46,6 +46,9 @@ func (c *compiler) program(def *agentv1.AgentDefinition) (*Program, error) {
 			return nil, fmt.Errorf("compile node %s: %w", name, err)
 		}
 	}
+	if p.knows, err = c.knowledge(def); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 
@@ -96,6 +99,7 @@ func (c *compiler) node(n *node, def *agentv1.Node) error {
 	if n.next, err = c.target(def.GetGoto()); err != nil {
 		return fmt.Errorf("goto: %w", err)
 	}
+	n.handoff = handoff(n.name, def.GetHandoff())
 	n.end = def.GetEnd()
 	return nil
 }

@@ -44,6 +44,7 @@ type conversation struct {
 type exchange struct {
 	Text     string `yaml:"text"`
 	Postback string `yaml:"postback"`
+	NoInput  bool   `yaml:"noInput"`
 
 	Answer     []string            `yaml:"answer"` // as show writes it
 	Events     []map[string]string `yaml:"events"` // the name as "name"
@@ -56,6 +57,10 @@ type exchange struct {
 	Contact    map[string]string   `yaml:"contact"`
 	Menus      int                 `yaml:"menus"` // how many are remembered; 0 is not compared
 	Asks       string              `yaml:"asks"`  // the node whose question is open, with its bad answers: "ask_date 1"
+	Intent     string              `yaml:"intent"`
+	Matched    bool                `yaml:"matched"` // an intent, an answer or a passage was found
+	HandedOver bool                `yaml:"handedOver"`
+	Handoff    string              `yaml:"handoff"` // the open handoff: "node squad skill"
 }
 
 func TestConversations(t *testing.T) {
@@ -76,7 +81,11 @@ func TestConversations(t *testing.T) {
 }
 
 func (c conversation) run(t *testing.T) {
-	source, err := yaml.Marshal(&c.Definition)
+	definition := &c.Definition
+	if definition.Kind == yaml.AliasNode {
+		definition = definition.Alias
+	}
+	source, err := yaml.Marshal(definition)
 	require.NoError(t, err)
 	program := compile(t, string(source))
 	var state *agentv1.FlowState
@@ -85,7 +94,7 @@ func (c conversation) run(t *testing.T) {
 	for i, want := range c.Turns {
 		before := proto.CloneOf(state)
 		got, err := program.Run(t.Context(), flow.Turn{
-			State: state, Opening: i == 0, Text: want.Text, Postback: want.Postback, Now: now, Location: saoPaulo,
+			State: state, Opening: i == 0, Text: want.Text, Postback: want.Postback, NoInput: want.NoInput, Now: now, Location: saoPaulo,
 			InstanceSlug: "acme", InstanceName: "Acme", AgentID: "64a1b2c3d4e5f6a7b8c9d0e1", AgentName: "Loja",
 			Attributes: c.Attributes, NewID: newID,
 		})
@@ -127,6 +136,14 @@ func (want exchange) compare(t *testing.T, turn string, got *flow.Result) {
 		asks = fmt.Sprintf("%s %d", ask.GetNode(), ask.GetTries())
 	}
 	require.Equal(t, want.Asks, asks, turn)
+	require.Equal(t, want.Intent, got.Intent, turn)
+	require.Equal(t, want.Matched, got.Confidence > 0, turn)
+	require.Equal(t, want.HandedOver, got.HandedOver, turn)
+	handoff := ""
+	if open := got.State.GetHandoff(); open != nil {
+		handoff = strings.TrimSpace(open.GetNode() + " " + open.GetSquad() + " " + open.GetSkill())
+	}
+	require.Equal(t, want.Handoff, handoff, turn)
 	if want.Context != nil {
 		kept := make(map[string]string)
 		for name, value := range got.State.GetContext().GetFields() {

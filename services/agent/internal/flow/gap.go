@@ -21,17 +21,10 @@ type gap[T any] struct {
 // What this version does not run. This is the only list: whoever makes one of it work deletes its line.
 var (
 	definitionGaps = []gap[*agentv1.AgentDefinition]{
-		{"intents", "intents are not available in this version", func(d *agentv1.AgentDefinition) bool { return len(d.GetIntents()) > 0 }},
-		{"answers", "answers are not available in this version", func(d *agentv1.AgentDefinition) bool { return len(d.GetAnswers()) > 0 }},
-		{"knowledge", "knowledge is not available in this version", func(d *agentv1.AgentDefinition) bool { return len(d.GetKnowledge()) > 0 }},
 		{"model", "a model is not available in this version", func(d *agentv1.AgentDefinition) bool { return d.GetModel() != nil }},
 	}
 	nodeGaps = []gap[*agentv1.Node]{
 		{"call", "calls are not available in this version", func(n *agentv1.Node) bool { return n.GetCall() != nil }},
-		{"handoff", "handoffs are not available in this version", func(n *agentv1.Node) bool { return n.GetHandoff() != nil }},
-		{"ask.as", "phone is not available in this version", func(n *agentv1.Node) bool { return n.GetAsk().GetAs() == "phone" }},
-		{"ask.as", "cpf is not available in this version", func(n *agentv1.Node) bool { return n.GetAsk().GetAs() == "cpf" }},
-		{"ask.as", "cnpj is not available in this version", func(n *agentv1.Node) bool { return n.GetAsk().GetAs() == "cnpj" }},
 	}
 )
 

@@ -350,3 +350,8 @@ func TestAProgramRunsManyTurnsAtOnce(t *testing.T) {
 	}
 	group.Wait()
 }
+
+func TestNoIndexWithoutAnythingToFind(t *testing.T) {
+	require.Zero(t, compile(t, `{displayName: Eco, fallback: eco, nodes: {eco: {say: [{text: "eco"}]}}}`).Size())
+	require.Positive(t, compile(t, `{displayName: Eco, answers: [{questions: [oi], text: olá}]}`).Size())
+}

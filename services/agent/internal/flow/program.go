@@ -19,6 +19,7 @@ type Program struct {
 	fallback  *node // nil: none
 	nodes     map[string]*node
 	runsStale bool
+	knows     knowledge
 }
 
 // node is a compiled node.
@@ -30,6 +31,7 @@ type node struct {
 	ask      *ask
 	branches []branch
 	next     *node // where goto leads, nil: no goto
+	handoff  *agentv1.OpenHandoff
 	end      bool
 }
 
@@ -109,8 +111,10 @@ type branch struct {
 }
 
 const (
-	defaultTitle = "Selecionar"
-	defaultTries = 3
+	defaultTitle     = "Selecionar"
+	defaultTries     = 3
+	defaultSquad     = "geral"
+	defaultThreshold = 0.6
 )
 
 // Compile makes a program of a definition. The error says the first thing that is wrong; a definition that definition.Check has no
@@ -122,6 +126,10 @@ func Compile(def *agentv1.AgentDefinition) (*Program, error) {
 	}
 	return compiler.program(def)
 }
+
+// Size is about how many bytes the program's index of intents, answers and passages takes; 0 if it has none. The rest of a program is
+// small beside it.
+func (p *Program) Size() int { return p.knows.index.Size() }
 
 // parsePlace reads a name as `set` and `save` have it.
 func parsePlace(name string) (place, bool) {

@@ -45,7 +45,7 @@ var (
 	someAsks   = rapid.Custom(func(t *rapid.T) *agentv1.Ask {
 		return &agentv1.Ask{
 			Prompt: &agentv1.Ask_Text{Text: someTexts.Draw(t, "prompt")}, Save: somePlaces.Draw(t, "save"),
-			As:    rapid.SampledFrom([]string{"", "text", "number", "date", "email", "regex: a.*"}).Draw(t, "as"),
+			As:    rapid.SampledFrom([]string{"", "text", "number", "date", "email", "phone", "cpf", "cnpj", "regex: a.*"}).Draw(t, "as"),
 			Tries: rapid.Int32Range(0, 3).Draw(t, "tries"), Retry: rapid.SliceOfN(someTexts, 0, 2).Draw(t, "retry"),
 			GiveUp: someNodeOrNone.Draw(t, "giveUp"),
 		}
@@ -69,6 +69,9 @@ var (
 		}
 		n.Goto = someNodeOrNone.Draw(t, "goto")
 		n.End = rapid.IntRange(0, 9).Draw(t, "end") == 0
+		if rapid.IntRange(0, 9).Draw(t, "handsOver") == 0 {
+			n.Handoff = &agentv1.Handoff{Skill: "s"}
+		}
 		return n
 	})
 	someTurns = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) [2]string {
@@ -87,6 +90,11 @@ func TestRandomDefinitions(t *testing.T) {
 			Start: someNodeOrNone.Draw(t, "start"), Fallback: someNodeOrNone.Draw(t, "fallback"),
 			RunStaleOptions: rapid.Bool().Draw(t, "stale"), Nodes: make(map[string]*agentv1.Node),
 		}
+		if rapid.Bool().Draw(t, "knows") {
+			def.Intents = []*agentv1.Intent{{Name: "i", Examples: []string{"hoje", "opção"}, Goto: someNodes.Draw(t, "intent")}}
+			def.Answers = []*agentv1.CuratedAnswer{{Questions: []string{"x", "1"}, Text: someTexts.Draw(t, "answer")}}
+			def.Knowledge = []*agentv1.Passage{{Title: "é", Text: "a"}}
+		}
 		for i := range 5 {
 			def.Nodes[fmt.Sprintf("n%d", i)] = someNode.Draw(t, "node")
 		}
@@ -101,8 +109,8 @@ func TestRandomDefinitions(t *testing.T) {
 			result, err := program.Run(t.Context(), turn)
 			require.NoError(t, err)
 			require.True(t, proto.Equal(given, state), "the given state was changed")
-			// Every node adds at most three messages and one question, and every turn one apology.
-			require.LessOrEqual(t, len(result.Messages), 4*flow.MaxNodes+1)
+			// Every node adds at most three messages and one question, and every turn one apology, or one thing that is known.
+			require.LessOrEqual(t, len(result.Messages), 4*flow.MaxNodes+2)
 			require.LessOrEqual(t, len(result.Events), flow.MaxNodes)
 			for _, message := range result.Messages {
 				require.NoError(t, protovalidate.Validate(message))
@@ -113,6 +121,10 @@ func TestRandomDefinitions(t *testing.T) {
 			require.True(t, proto.Equal(result.State, again.State))
 			require.Equal(t, len(result.Messages), len(again.Messages))
 			state = result.State
+			if given.GetHandoff() != nil {
+				require.Empty(t, result.Messages, "people have the conversation")
+				require.NotNil(t, result.State.GetHandoff())
+			}
 			if result.Finished {
 				state = nil
 			}

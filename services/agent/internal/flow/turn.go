@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,6 +82,12 @@ type Result struct {
 	Node string
 	// InputLabel is the label of the option that was picked, "" if none was.
 	InputLabel string
+	// Intent is the intent that matched, "" if none did. Confidence is how sure that was, or that of the curated answer or the passage
+	// that was given; 0 if nothing matched.
+	Intent     string
+	Confidence float64
+	// HandedOver says that the turn gave the conversation to people.
+	HandedOver bool
 	// Stopped says why the turn was cut short, "" if it was not. The person was told NotUnderstood then.
 	Stopped string
 }
@@ -95,10 +102,12 @@ type run struct {
 
 	ask       *agentv1.OpenAsk
 	menus     []*agentv1.SentMenu
+	handoff   *agentv1.OpenHandoff
 	kept      int // bytes in context and contact, -1 while not measured
 	nodesRun  int
 	output    int // bytes rendered
 	timestamp *timestamppb.Timestamp
+	failure   error // of this program, for which there is no answer
 
 	result Result
 }
@@ -111,7 +120,7 @@ func (p *Program) Run(ctx context.Context, t Turn) (*Result, error) {
 	}
 	r := p.begin(ctx, t)
 	r.respond()
-	if err := ctx.Err(); err != nil {
+	if err := cmp.Or(ctx.Err(), r.failure); err != nil {
 		return nil, fmt.Errorf("run turn: %w", err)
 	}
 	return r.finish(), nil
@@ -124,8 +133,8 @@ func (p *Program) begin(ctx context.Context, t Turn) *run {
 	}
 	contact := t.State.GetContact()
 	r := &run{
-		Program: p, ctx: ctx, turn: t, now: t.Now.In(location), ask: t.State.GetAsk(), menus: t.State.GetMenus(), kept: -1,
-		timestamp: timestamppb.New(t.Now.Truncate(time.Millisecond)),
+		Program: p, ctx: ctx, turn: t, now: t.Now.In(location), ask: t.State.GetAsk(), menus: t.State.GetMenus(),
+		handoff: t.State.GetHandoff(), kept: -1, timestamp: timestamppb.New(t.Now.Truncate(time.Millisecond)),
 	}
 	if t.Opening && len(contact) == 0 {
 		contact = t.Attributes
@@ -147,6 +156,8 @@ func (p *Program) begin(ctx context.Context, t Turn) *run {
 // respond decides what the message means, and does it.
 func (r *run) respond() {
 	switch {
+	case r.handoff != nil:
+		// People have the conversation.
 	case r.turn.NoInput:
 		// There is nothing to match, so without a start nothing is said.
 		if r.start != nil {
@@ -154,9 +165,12 @@ func (r *run) respond() {
 			r.enter(r.start)
 		}
 	case r.turn.Opening && r.start != nil:
-		// Nothing was asked yet, so the words and even a postback can only be an opening.
+		// Nothing was asked yet, so even a postback can only be an opening. The words can say more.
 		r.enter(r.start)
-	case r.pressed(), r.answered(), r.typed():
+		if r.goesOn() {
+			r.understood()
+		}
+	case r.pressed(), r.answered(), r.typed(), r.understood(), r.informed():
 	default:
 		r.notUnderstood()
 	}
@@ -233,9 +247,16 @@ func (r *run) leave(n *node) *node {
 	if n.next != nil {
 		return n.next
 	}
+	if n.handoff != nil {
+		r.ask, r.handoff, r.result.HandedOver = nil, n.handoff, true
+		return nil
+	}
 	r.result.Finished = n.end
 	return nil
 }
+
+// goesOn reports whether the conversation is still the agent's to answer.
+func (r *run) goesOn() bool { return !r.result.Finished && r.handoff == nil && r.result.Stopped == "" }
 
 // resume goes on behind a node whose question was answered, or whose menu was picked from. It reports false if the node has no way out
 // that is open.
@@ -245,7 +266,7 @@ func (r *run) resume(n *node) bool {
 	if next != nil {
 		r.enter(next)
 	}
-	return next != nil || r.result.Finished
+	return next != nil || r.result.Finished || r.result.HandedOver
 }
 
 // assign keeps values. All are rendered before the first is kept, so that their order, which a definition cannot give, does not matter.
@@ -362,7 +383,7 @@ func (r *run) finish() *Result {
 		r.result.State = &agentv1.FlowState{}
 		return &r.result
 	}
-	state := &agentv1.FlowState{Contact: r.scope.Contact(), Ask: r.ask, Menus: r.menus}
+	state := &agentv1.FlowState{Contact: r.scope.Contact(), Ask: r.ask, Menus: r.menus, Handoff: r.handoff}
 	if values := r.scope.Context(); len(values) > 0 {
 		state.Context = &structpb.Struct{Fields: values}
 	}

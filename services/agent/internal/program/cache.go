@@ -30,10 +30,12 @@ type Definitions interface {
 type Cache struct {
 	definitions Definitions
 	limit       int
+	maxBytes    int
 	flight      singleflight.Group
 
 	mu    sync.Mutex
 	order *list.List // of *entry, last used first
+	bytes int
 	byKey map[key]*list.Element
 }
 
@@ -52,9 +54,12 @@ type entry struct {
 	program *flow.Program
 }
 
-// NewCache returns a cache of at most limit programs.
-func NewCache(definitions Definitions, limit int) *Cache {
-	return &Cache{definitions: definitions, limit: limit, order: list.New(), byKey: make(map[key]*list.Element)}
+// NewCache returns a cache of at most limit programs, whose indexes of intents, answers and passages together take about maxBytes at most.
+// One that alone is larger is kept until the next comes.
+func NewCache(definitions Definitions, limit, maxBytes int) *Cache {
+	return &Cache{
+		definitions: definitions, limit: limit, maxBytes: maxBytes, order: list.New(), byKey: make(map[key]*list.Element),
+	}
 }
 
 // Get is the program of a version. Callers that ask for the same one at the same time share one load. Errors: those of
@@ -124,9 +129,10 @@ func (c *Cache) keep(k key, p *flow.Program) {
 		return
 	}
 	c.byKey[k] = c.order.PushFront(&entry{key: k, program: p})
-	for c.order.Len() > c.limit {
-		oldest := c.order.Back()
-		delete(c.byKey, oldest.Value.(*entry).key)
-		c.order.Remove(oldest)
+	c.bytes += p.Size()
+	for c.order.Len() > c.limit || c.bytes > c.maxBytes && c.order.Len() > 1 {
+		oldest := c.order.Remove(c.order.Back()).(*entry)
+		delete(c.byKey, oldest.key)
+		c.bytes -= oldest.program.Size()
 	}
 }

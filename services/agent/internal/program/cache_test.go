@@ -57,7 +57,7 @@ func get(t *testing.T, c *program.Cache, version int32) *flow.Program {
 
 func TestCompiledOnce(t *testing.T) {
 	d := newDefinitions(t)
-	c := program.NewCache(d, 2)
+	c := program.NewCache(d, 2, 1<<20)
 	first := get(t, c, 1)
 	require.Same(t, first, get(t, c, 1))
 	require.EqualValues(t, 1, d.asked.Load())
@@ -71,7 +71,7 @@ func TestCompiledOnce(t *testing.T) {
 
 func TestLeastRecentlyUsedGoes(t *testing.T) {
 	d := newDefinitions(t)
-	c := program.NewCache(d, 2)
+	c := program.NewCache(d, 2, 1<<20)
 	first := get(t, c, 1)
 	get(t, c, 2)
 	require.Same(t, first, get(t, c, 1))
@@ -86,7 +86,7 @@ func TestLeastRecentlyUsedGoes(t *testing.T) {
 func TestCallersShareALoad(t *testing.T) {
 	d := newDefinitions(t)
 	d.gate = make(chan struct{})
-	c := program.NewCache(d, 2)
+	c := program.NewCache(d, 2, 1<<20)
 	const callers = 16
 	programs := make([]*flow.Program, callers)
 	errs := make([]error, callers)
@@ -111,7 +111,7 @@ func TestCallersShareALoad(t *testing.T) {
 func TestCallerThatLeavesSpoilsNothing(t *testing.T) {
 	d := newDefinitions(t)
 	d.gate = make(chan struct{})
-	c := program.NewCache(d, 2)
+	c := program.NewCache(d, 2, 1<<20)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := c.Get(ctx, "acme", "a1", 1)
@@ -131,7 +131,7 @@ func TestFailuresAreNotKept(t *testing.T) {
 			d := newDefinitions(t)
 			good := d.give
 			d.give = give
-			c := program.NewCache(d, 2)
+			c := program.NewCache(d, 2, 1<<20)
 			_, err := c.Get(t.Context(), "acme", "a1", 1)
 			require.Error(t, err)
 			d.give = good
@@ -142,11 +142,37 @@ func TestFailuresAreNotKept(t *testing.T) {
 
 func TestNeverMoreThanTheLimit(t *testing.T) {
 	d := newDefinitions(t)
-	c := program.NewCache(d, 3)
+	c := program.NewCache(d, 3, 1<<20)
 	for round := range 2 {
 		for v := range int32(10) {
 			get(t, c, v)
 		}
 		require.EqualValues(t, 10*(round+1), d.asked.Load(), "round "+strconv.Itoa(round))
 	}
+}
+
+// What an index takes counts too: with room for two of three, the one that was not used longest goes, and one that alone is too large stays
+// until the next comes.
+func TestIndexesAreBounded(t *testing.T) {
+	raw, err := proto.Marshal(&agentv1.AgentDefinition{
+		DisplayName: "A", Answers: []*agentv1.CuratedAnswer{{Questions: []string{"que horas abre"}, Text: "Às 9h."}},
+	})
+	require.NoError(t, err)
+	d := &definitions{give: func() ([]byte, error) { return raw, nil }}
+	size := get(t, program.NewCache(d, 10, 1), 1).Size()
+	require.Positive(t, size)
+
+	d = &definitions{give: func() ([]byte, error) { return raw, nil }}
+	c := program.NewCache(d, 10, 2*size)
+	first, second := get(t, c, 1), get(t, c, 2)
+	require.Same(t, first, get(t, c, 1))
+	get(t, c, 3)
+	require.Same(t, first, get(t, c, 1))
+	require.EqualValues(t, 3, d.asked.Load())
+	require.NotSame(t, second, get(t, c, 2))
+	require.EqualValues(t, 4, d.asked.Load())
+
+	c = program.NewCache(d, 10, size-1)
+	require.Same(t, get(t, c, 1), get(t, c, 1))
+	require.NotSame(t, get(t, c, 2), get(t, c, 1))
 }

@@ -42,6 +42,7 @@ const (
 type Store interface {
 	PendingRecords(ctx context.Context, after store.RecordKey, limit int) ([]store.PendingRecord, error)
 	Said(ctx context.Context, instance string, turnIDs []string) (map[string]store.Said, error)
+	Ends(ctx context.Context, instance string, conversations []string) (map[string]store.End, error)
 	CountRecords(ctx context.Context, limit int) (int, error)
 	DeleteRecords(ctx context.Context, lease store.Lease, instance string, keys []store.RecordKey) error
 	PostponeRecord(ctx context.Context, lease store.Lease, key store.RecordKey, retry time.Time) error
@@ -187,9 +188,14 @@ func (r *Recorder) runOnce(ctx context.Context) error {
 // read gives the records what they say, from memory or from the store.
 func (r *Recorder) read(ctx context.Context, records []store.PendingRecord) ([]pending, error) {
 	turns := make([]pending, len(records))
-	missing := make(map[string][]string) // ids by instance
+	missing, ended := make(map[string][]string), make(map[string][]string) // ids by instance
 	for i, record := range records {
 		k := turnKey{record.Key.Instance, record.TurnID}
+		if record.TurnID == "" {
+			turns[i] = pending{PendingRecord: record}
+			ended[k.instance] = append(ended[k.instance], record.Key.ConversationID)
+			continue
+		}
 		turns[i] = pending{PendingRecord: record, remembered: r.memory.take(k)}
 		if turns[i].turn == nil {
 			missing[k.instance] = append(missing[k.instance], k.id)
@@ -204,6 +210,18 @@ func (r *Recorder) read(ctx context.Context, records []store.PendingRecord) ([]p
 			t := &turns[i]
 			if parts, ok := said[t.TurnID]; ok && t.Key.Instance == instance {
 				t.remembered = decode(t.TurnID, parts)
+			}
+		}
+	}
+	for instance, conversations := range ended {
+		ends, err := r.Store.Ends(ctx, instance, conversations)
+		if err != nil {
+			return nil, err
+		}
+		for i := range turns {
+			t := &turns[i]
+			if end, ok := ends[t.Key.ConversationID]; ok && t.TurnID == "" && t.Key.Instance == instance {
+				t.remembered = ending(t.Key.ConversationID, end)
 			}
 		}
 	}

@@ -9,9 +9,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
 	"github.com/prosa-chat/prosa/services/agent/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
@@ -310,4 +313,48 @@ func TestStoreFaults(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The end of a conversation that no turn tells of comes to contacts as a turn in which nobody says anything, after the others.
+func TestEndsAreRecorded(t *testing.T) {
+	eachEngine(t, func(t *testing.T, f *fixture) {
+		plain, err := proto.Marshal(&agentv1.RunTurnResponse{AttendanceId: 7})
+		require.NoError(t, err)
+		for _, place := range [][2]string{{"acme", "c1"}, {"acme", "c2"}, {"other", "c1"}} {
+			require.NoError(t, f.store.CommitTurn(t.Context(), &store.Turn{
+				Lane: store.Lane{Instance: place[0], AgentID: "a1", EndpointID: "e1", Identifier: place[1]},
+				ID:   turnID(place[0], place[1], 1), Source: "api",
+				Conversation: store.Conversation{ID: place[1], AttendanceID: 7, FlowState: []byte{}},
+				Answer:       plain, Record: []byte{}, Time: start,
+			}))
+			_, err := f.store.FinishSilent(t.Context(), place[0], []string{place[1]}, start, time.Hour)
+			require.NoError(t, err)
+		}
+		sent := make(map[string][]*contactsv1.TurnRecord)
+		f.recorder.Contacts = contactsFunc(func(r *contactsv1.RecordTurnsRequest) error {
+			sent[r.GetInstance()] = append(sent[r.GetInstance()], r.GetTurns()...)
+			return nil
+		})
+		f.runOnce(t)
+		require.Zero(t, f.pending(t))
+		require.Len(t, sent["acme"], 4)
+		require.Len(t, sent["other"], 2)
+		for i, id := range []string{"acme/c1/1", "end.c1", "acme/c2/1", "end.c2"} {
+			require.Equal(t, id, sent["acme"][i].GetTurnId())
+		}
+		end := timestamppb.New(start.Add(time.Hour))
+		for _, turn := range []*contactsv1.TurnRecord{sent["acme"][1], sent["other"][1]} {
+			require.True(t, proto.Equal(&contactsv1.TurnRecord{
+				TurnId: "end.c1", AttendanceId: 7, UserTime: end, AnswerTime: end, Finished: true,
+			}, turn), "%v", turn)
+		}
+	})
+}
+
+type contactsFunc func(*contactsv1.RecordTurnsRequest) error
+
+func (f contactsFunc) RecordTurns(
+	_ context.Context, r *contactsv1.RecordTurnsRequest, _ ...grpc.CallOption,
+) (*contactsv1.RecordTurnsResponse, error) {
+	return &contactsv1.RecordTurnsResponse{}, f(r)
 }

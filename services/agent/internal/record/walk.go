@@ -2,6 +2,7 @@ package record
 
 import (
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
@@ -64,4 +65,16 @@ func decode(id string, said store.Said) remembered {
 	}
 	complete(turn, id, answer)
 	return remembered{turn, len(said.Answer) + len(said.Record)}
+}
+
+// endPrefix begins the id under which contacts gets the end of a conversation that no turn tells of. Messages have no such ids.
+const endPrefix = "end."
+
+// ending is the record of such an end: a turn in which nobody said anything.
+func ending(conversation string, end store.End) remembered {
+	at := timestamppb.New(end.Time)
+	turn := &contactsv1.TurnRecord{
+		TurnId: endPrefix + conversation, AttendanceId: end.AttendanceID, UserTime: at, AnswerTime: at, Finished: true,
+	}
+	return remembered{turn, proto.Size(turn)}
 }

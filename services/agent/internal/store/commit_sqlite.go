@@ -20,6 +20,12 @@ UPDATE conversation AS c SET last_turn = v.column4, last_turn_id = v.column5, me
     update_time = v.column8
 FROM (VALUES `, 8, movesOn)
 
+	// Few turns do, so that all others need not write the epoch.
+	handOverConversations = newBulk(`
+UPDATE conversation AS c SET epoch = c.epoch + 1,
+    last_turn = v.column4, last_turn_id = v.column5, messages = c.messages + v.column6, flow_state = v.column7, update_time = v.column8
+FROM (VALUES `, 8, movesOn)
+
 	finishConversations = newBulk(`
 UPDATE conversation AS c SET state = 'FINISHED', finish_time = v.column8,
     last_turn = v.column4, last_turn_id = v.column5, messages = c.messages + v.column6, flow_state = v.column7, update_time = v.column8
@@ -71,8 +77,8 @@ func writeTurns(ctx context.Context, tx sqldb.Tx, turns []*Turn) error {
 
 // moveConversations opens conversations and moves them on.
 func moveConversations(ctx context.Context, tx sqldb.Tx, turns []*Turn) error {
-	var opening []any
-	next, last := make([]any, 0, len(turns)*continueConversations.columns), []any(nil)
+	var opening, last, given []any
+	next := make([]any, 0, len(turns)*continueConversations.columns)
 	for _, t := range turns {
 		c := &t.Conversation
 		now, number := sqldb.Micros(t.Time), c.LastTurn+1
@@ -80,9 +86,11 @@ func moveConversations(ctx context.Context, tx sqldb.Tx, turns []*Turn) error {
 		case c.LastTurn == 0:
 			state, finish := t.end()
 			opening = append(opening, t.Lane.Instance, c.ID, t.Lane.AgentID, int64(c.AgentVersion), t.Lane.EndpointID, t.Lane.Identifier,
-				t.Source, c.AttendanceID, c.ContactID, state, int64(0), number, t.ID, t.Messages, c.FlowState, now, now, finish)
+				t.Source, c.AttendanceID, c.ContactID, state, t.raise(), number, t.ID, t.Messages, c.FlowState, now, now, finish)
 		case t.Finished:
 			last = append(last, t.Lane.Instance, c.ID, c.Epoch, number, t.ID, t.Messages, c.FlowState, now)
+		case t.HandedOver:
+			given = append(given, t.Lane.Instance, c.ID, c.Epoch, number, t.ID, t.Messages, c.FlowState, now)
 		default:
 			next = append(next, t.Lane.Instance, c.ID, c.Epoch, number, t.ID, t.Messages, c.FlowState, now)
 		}
@@ -92,7 +100,7 @@ func moveConversations(ctx context.Context, tx sqldb.Tx, turns []*Turn) error {
 	for _, step := range []struct {
 		statement *bulk
 		args      []any
-	}{{continueConversations, next}, {finishConversations, last}, {openConversations, opening}} {
+	}{{continueConversations, next}, {handOverConversations, given}, {finishConversations, last}, {openConversations, opening}} {
 		changed, err := step.statement.exec(ctx, tx, step.args)
 		if err != nil {
 			return err

@@ -33,7 +33,7 @@ func queryPlan(t *testing.T, db *sqldb.DB, statement string, args ...any) []stri
 // A scan of the conversations would make every commit slower with every conversation there ever was.
 func TestConversationsAreMovedByKey(t *testing.T) {
 	db := openSQLite(t)
-	for _, b := range []*bulk{continueConversations, finishConversations} {
+	for _, b := range []*bulk{continueConversations, handOverConversations, finishConversations} {
 		for _, statement := range b.statements {
 			plan := queryPlan(t, db, statement, make([]any, strings.Count(statement, "?"))...)
 			require.Contains(t, plan[len(plan)-1], "SEARCH c USING INDEX sqlite_autoindex_conversation_1 (instance=? AND id=?)", statement)
@@ -56,6 +56,20 @@ func TestPendingRecordsAreReadByKey(t *testing.T) {
 		queryPlan(t, db, pendingRecords, "", "", 0, 10))
 	require.Equal(t, "SEARCH turn USING INDEX sqlite_autoindex_turn_1 (instance=? AND id=?)",
 		queryPlan(t, db, sqliteDialect.readTurns, "i", "[]")[0])
+}
+
+// The sweep of silent conversations never looks at those that ended, which are nearly all there ever were.
+func TestSilentConversationsAreFoundAmongTheOpenOnes(t *testing.T) {
+	db := openSQLite(t)
+	require.Equal(t, []string{"SEARCH conversation USING INDEX conversation_open_since (instance=? AND (create_time,id)>(?,?) AND create_time<?)"},
+		queryPlan(t, db, silent, "i", 1, 0, "", 10))
+	plan := queryPlan(t, db, nextOpenInstance, "i")
+	require.Len(t, plan, 1)
+	require.Regexp(t, `^SEARCH conversation USING COVERING INDEX conversation_open\w* \(instance>\?\)$`, plan[0])
+	for _, statement := range []string{sqliteDialect.finishSilent, sqliteDialect.recordEnds, sqliteDialect.readEnds} {
+		plan := strings.Join(queryPlan(t, db, statement, "i", "[]", 1, 1), "\n")
+		require.Contains(t, plan, "SEARCH conversation USING INDEX sqlite_autoindex_conversation_1 (instance=? AND id=?)", statement)
+	}
 }
 
 func openSQLite(t *testing.T) *sqldb.DB {

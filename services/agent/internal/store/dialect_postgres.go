@@ -11,9 +11,16 @@ var postgresDialect = dialect{
 	newCommit: func(db *sqldb.DB) commitTurn {
 		return func(ctx context.Context, t *Turn) error { return commitTurnPostgres(ctx, db, t) }
 	},
-	readTurns:     `SELECT id, answer, record FROM turn WHERE instance = $1 AND id IN (SELECT jsonb_array_elements_text($2::jsonb))`,
+	readTurns:     `SELECT id, answer, record FROM turn WHERE instance = $1 AND id` + postgresList,
+	readEnds:      readEndsOf + postgresList,
+	finishSilent:  finishSilentOf + postgresList + ` RETURNING id`,
+	recordEnds:    recordEndsOf + postgresList,
 	deleteRecords: deleteRecordsPostgres,
 }
+
+// postgresList is the condition that a column is an element of the JSON list $2. An array is looked up in an index whatever the
+// statistics are.
+const postgresList = ` = ANY (ARRAY(SELECT jsonb_array_elements_text($2::jsonb)))`
 
 const deleteRecordsOfList = `
 DELETE FROM pending_record p USING jsonb_to_recordset($2::jsonb) AS d (c text, n bigint)
@@ -58,14 +65,14 @@ const commitOpening = `
 WITH c AS (
     INSERT INTO conversation (instance, id, agent_id, agent_version, endpoint_id, identifier, source, attendance_id, contact_id, state,
         epoch, last_turn, last_turn_id, messages, flow_state, create_time, update_time, finish_time)
-    VALUES ($1::text, $2::text, $12, $13, $14, $15, $16, $17, $18, $9, 0, $4::bigint, $3::text, $10, $11, $8::bigint, $8::bigint, $19)
+    VALUES ($1::text, $2::text, $12, $13, $14, $15, $16, $17, $18, $9, $20, $4::bigint, $3::text, $10, $11, $8::bigint, $8::bigint, $19)
     RETURNING id
 )` + turnParts
 
 const commitNext = `
 WITH c AS (
     UPDATE conversation SET state = $9, last_turn = $4::bigint, last_turn_id = $3::text, messages = messages + $10, flow_state = $11,
-        update_time = $8::bigint, finish_time = $12
+        update_time = $8::bigint, finish_time = $12, epoch = epoch + $14
     WHERE instance = $1::text AND id = $2::text AND state = 'OPEN' AND epoch = $13 AND last_turn = $4::bigint - 1
     RETURNING id
 )` + turnParts
@@ -74,15 +81,15 @@ WITH c AS (
 func commitTurnPostgres(ctx context.Context, db *sqldb.DB, t *Turn) error {
 	c := &t.Conversation
 	state, finish := t.end()
-	args := append(make([]any, 0, 19), t.Lane.Instance, c.ID, t.ID, c.LastTurn+1, c.LastTurnID, t.Answer, t.Record,
+	args := append(make([]any, 0, 20), t.Lane.Instance, c.ID, t.ID, c.LastTurn+1, c.LastTurnID, t.Answer, t.Record,
 		sqldb.Micros(t.Time), state, t.Messages, c.FlowState)
 	statement := commitNext
 	if c.LastTurn == 0 {
 		statement = commitOpening
 		args = append(args, t.Lane.AgentID, c.AgentVersion, t.Lane.EndpointID, t.Lane.Identifier, t.Source, c.AttendanceID, c.ContactID,
-			finish)
+			finish, t.raise())
 	} else {
-		args = append(args, finish, c.Epoch)
+		args = append(args, finish, c.Epoch, t.raise())
 	}
 	result, err := db.Exec1(ctx, statement, args...)
 	if err != nil {

@@ -8,9 +8,15 @@ import (
 
 var sqliteDialect = dialect{
 	newCommit:     newTurnBatch,
-	readTurns:     `SELECT id, answer, record FROM turn WHERE instance = $1 AND id IN (SELECT value FROM json_each($2))`,
+	readTurns:     `SELECT id, answer, record FROM turn WHERE instance = $1 AND id` + sqliteList,
+	readEnds:      readEndsOf + sqliteList,
+	finishSilent:  finishSilentOf + sqliteList + ` RETURNING id`,
+	recordEnds:    recordEndsOf + sqliteList,
 	deleteRecords: deleteRecordsSQLite,
 }
+
+// sqliteList is the condition that a column is an element of the JSON list $2.
+const sqliteList = ` IN (SELECT value FROM json_each($2))`
 
 const leaseIsHeld = `SELECT EXISTS (SELECT 1 FROM worker_lease WHERE instance = '' AND name = $1 AND holder = $2 AND epoch = $3)`
 

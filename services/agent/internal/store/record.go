@@ -17,9 +17,10 @@ type RecordKey struct {
 	TurnNumber               int64
 }
 
-// PendingRecord is a finished turn that contacts does not have yet.
+// PendingRecord is a finished turn that contacts does not have yet, or the end of a conversation.
 type PendingRecord struct {
-	Key    RecordKey
+	Key RecordKey
+	// TurnID is empty for the end of a conversation of which no turn tells; it comes after all turns.
 	TurnID string
 	// Tries is how often contacts refused it.
 	Tries int64

@@ -31,6 +31,9 @@ type Store struct {
 type dialect struct {
 	newCommit     func(db *sqldb.DB) commitTurn
 	readTurns     string // of an instance, by a JSON list of ids
+	readEnds      string // likewise, of conversations
+	finishSilent  string // likewise
+	recordEnds    string // likewise
 	deleteRecords func(ctx context.Context, db *sqldb.DB, lease Lease, instance string, keys []RecordKey) error
 }
 

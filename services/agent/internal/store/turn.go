@@ -95,6 +95,9 @@ type Turn struct {
 	Conversation Conversation
 	// Finished says that the turn ended the conversation.
 	Finished bool
+	// HandedOver says that the turn gave the conversation to people, which raises its epoch: what was computed before does not count
+	// any more.
+	HandedOver bool
 	// Answer is the serialized agentv1.RunTurnResponse; never empty.
 	Answer []byte
 	// Record is a serialized contactsv1.TurnRecord without what the answer, the conversation or the id says; it may be empty, not nil.
@@ -108,6 +111,7 @@ type Turn struct {
 // After is where the conversation stands once the turn is committed; Position then gives the same.
 func (t *Turn) After() Conversation {
 	c := t.Conversation
+	c.Epoch += t.raise()
 	c.LastTurn++
 	c.LastTurnID = t.ID
 	c.UpdateTime = sqldb.Time(sqldb.Micros(t.Time))
@@ -122,6 +126,14 @@ const (
 // commitTurn is how an engine stores a turn in one transaction. ErrConflict, or an error that sqldb.IsUnique knows, when the
 // conversation has moved on.
 type commitTurn func(ctx context.Context, t *Turn) error
+
+// raise is by how much the turn raises the epoch of its conversation.
+func (t *Turn) raise() int64 {
+	if t.HandedOver {
+		return 1
+	}
+	return 0
+}
 
 // end is how the turn leaves its conversation.
 func (t *Turn) end() (state string, finish sql.NullInt64) {
@@ -143,18 +155,4 @@ func (s *Store) CommitTurn(ctx context.Context, t *Turn) error {
 	default:
 		return fmt.Errorf("commit turn: %w", err)
 	}
-}
-
-const finishIdle = `
-UPDATE conversation SET state = 'FINISHED', finish_time = $5, epoch = epoch + 1
-WHERE instance = $1 AND id = $2 AND state = 'OPEN' AND epoch = $3 AND last_turn = $4`
-
-// FinishIdle ends a conversation in which nothing happened for too long, unless it has moved on meanwhile; either way the caller
-// looks again.
-func (s *Store) FinishIdle(ctx context.Context, instance string, c *Conversation, now time.Time) error {
-	_, err := s.db.Exec1(ctx, finishIdle, instance, c.ID, c.Epoch, c.LastTurn, sqldb.Micros(now))
-	if err != nil {
-		return fmt.Errorf("finish idle conversation: %w", err)
-	}
-	return nil
 }

@@ -54,8 +54,8 @@ func (s *faultyStore) CommitTurn(ctx context.Context, t *store.Turn) error {
 	return s.fail("CommitTurn", func() error { return s.Store.CommitTurn(ctx, t) })
 }
 
-func (s *faultyStore) FinishIdle(ctx context.Context, instance string, c *store.Conversation, now time.Time) error {
-	return s.fail("FinishIdle", func() error { return s.Store.FinishIdle(ctx, instance, c, now) })
+func (s *faultyStore) FinishIdle(ctx context.Context, instance string, c *store.Conversation, end time.Time) error {
+	return s.fail("FinishIdle", func() error { return s.Store.FinishIdle(ctx, instance, c, end) })
 }
 
 // Whatever call of the store fails, before or after it took effect: the caller is told to come again, and then gets the answer of a
@@ -96,7 +96,7 @@ func TestStoreFaults(t *testing.T) {
 
 					require.Equal(t, 2, f.count(t, `SELECT count(*) FROM turn`))
 					require.Equal(t, 2, f.count(t, `SELECT count(*) FROM conversation`))
-					require.Equal(t, 2, f.count(t, `SELECT count(*) FROM pending_record`))
+					require.Equal(t, 3, f.count(t, `SELECT count(*) FROM pending_record`), "two turns, and the end of the first conversation")
 					require.Equal(t, 4, f.count(t, `SELECT sum(messages) FROM conversation`))
 					require.Equal(t, 2, f.contacts.opened())
 				})

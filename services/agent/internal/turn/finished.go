@@ -19,7 +19,7 @@ func finishedTurn(
 	record *contactsv1.TurnRecord, now time.Time,
 ) (*store.Turn, error) {
 	t := &store.Turn{
-		Lane: lane, ID: request.GetMessageId(), Source: request.GetSource(), Conversation: c.Conversation, Finished: result.Finished,
+		Lane: lane, ID: request.GetMessageId(), Source: request.GetSource(), Conversation: c.Conversation, Finished: result.Finished, HandedOver: result.HandedOver,
 		Messages: messages(request, result), Time: now,
 	}
 	var err error

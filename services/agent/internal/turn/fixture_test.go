@@ -107,7 +107,7 @@ func newFixture(t testing.TB, db *sqldb.DB) *fixture {
 	require.NoError(t, err)
 	var mu sync.Mutex
 	f.deps = turn.Deps{
-		Store: f.store, Programs: program.NewCache(f.store, 16), Attendances: f.contacts, Instances: f.instances, Clock: f.clock,
+		Store: f.store, Programs: program.NewCache(f.store, 16, 1<<20), Attendances: f.contacts, Instances: f.instances, Clock: f.clock,
 		IDs: id.NewSource(f.clock, nil), Logger: slog.New(slog.DiscardHandler), Tracer: noop.NewTracerProvider().Tracer(""),
 		Metrics: metrics,
 		Committed: func(*store.Turn, *contactsv1.TurnRecord, *agentv1.RunTurnResponse) {

@@ -19,6 +19,7 @@ import (
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
 	"github.com/prosa-chat/prosa/services/agent/internal/flow"
+	"github.com/prosa-chat/prosa/services/agent/internal/idle"
 	"github.com/prosa-chat/prosa/services/agent/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
@@ -32,7 +33,7 @@ const maxAttempts = 4
 type Store interface {
 	Position(ctx context.Context, lane store.Lane, turnID string) (*store.Position, error)
 	CommitTurn(ctx context.Context, t *store.Turn) error
-	FinishIdle(ctx context.Context, instance string, c *store.Conversation, now time.Time) error
+	FinishIdle(ctx context.Context, instance string, c *store.Conversation, end time.Time) error
 }
 
 // Programs gives compiled definitions.
@@ -214,16 +215,20 @@ func (r *Runner) conversation(
 	ctx context.Context, request *agentv1.RunTurnRequest, lane store.Lane, position *position, instance *accountsv1.Instance,
 ) (*opening, error) {
 	current := position.Conversation
-	if current != nil && idle(current, request.GetAcceptTime().AsTime(), instance) {
-		if position.remembered {
-			// It may have moved on. What follows opens an attendance, so it is not done on a hint.
-			return nil, store.ErrConflict
+	if current != nil {
+		// It goes by when the message was accepted: one that waited here for its turn came in time.
+		end, ends := idle.End(current.UpdateTime, instance)
+		if ends && !request.GetAcceptTime().AsTime().Before(end) {
+			if position.remembered {
+				// It may have moved on. What follows opens an attendance, so it is not done on a hint.
+				return nil, store.ErrConflict
+			}
+			// If it moves on at this very moment the new one cannot be committed beside it, and the turn is computed anew.
+			if err := r.Store.FinishIdle(ctx, lane.Instance, current, end); err != nil {
+				return nil, err
+			}
+			current = nil
 		}
-		// If it moves on at this very moment the new one cannot be committed beside it, and the turn is computed anew.
-		if err := r.Store.FinishIdle(ctx, lane.Instance, current, r.Clock.Now()); err != nil {
-			return nil, err
-		}
-		current = nil
 	}
 	version := position.Agent.Version
 	if current != nil {
@@ -251,13 +256,6 @@ func (r *Runner) conversation(
 		},
 		program: program, isNew: true, attributes: attendance.GetAttributes(),
 	}, nil
-}
-
-// idle reports whether nothing happened for so long before the message that the attendance is over. It goes by when the message was
-// accepted: one that waited here for its turn came in time.
-func idle(c *store.Conversation, accepted time.Time, instance *accountsv1.Instance) bool {
-	timeout := instance.GetInactivityTimeout().AsDuration()
-	return timeout > 0 && accepted.Sub(c.UpdateTime) >= timeout
 }
 
 // input is what the flow gets.
@@ -298,8 +296,10 @@ func (r *Runner) runFlow(ctx context.Context, lane store.Lane, c *opening, input
 }
 
 func answer(ctx context.Context, c *opening, result *flow.Result) *agentv1.RunTurnResponse {
-	debug := &agentv1.TurnDebug{AgentVersion: c.AgentVersion, Node: result.Node}
-	if span := trace.SpanContextFromContext(ctx); span.HasTraceID() {
+	debug := &agentv1.TurnDebug{
+		AgentVersion: c.AgentVersion, Node: result.Node, Intent: result.Intent, Confidence: result.Confidence,
+	}
+	if span := trace.SpanContextFromContext(ctx); span.IsSampled() { // else nobody could find the trace
 		debug.TraceId = span.TraceID().String()
 	}
 	return &agentv1.RunTurnResponse{

@@ -184,6 +184,10 @@ func TestIdleConversationIsOver(t *testing.T) {
 		require.Equal(t, "interaction-2", f.run(t, late).GetInteractionId())
 		require.Equal(t, 1, f.count(t, `SELECT count(*) FROM conversation WHERE state = 'OPEN'`))
 		requireEqual(t, first, f.run(t, message("m1", "oi")))
+		ends, err := f.store.Ends(t.Context(), "acme", []string{"interaction-1", "interaction-2"})
+		require.NoError(t, err)
+		require.Equal(t, map[string]store.End{"interaction-1": {AttendanceID: 1, Time: start.Add(inactivity)}}, ends,
+			"it was over when the time had passed, not when somebody wrote again")
 	})
 }
 
@@ -345,10 +349,11 @@ func TestZoneThatIsNotKnownIsUTC(t *testing.T) {
 func TestDebugNamesTheTrace(t *testing.T) {
 	eachEngine(t, func(t *testing.T, f *fixture) {
 		require.Empty(t, f.run(t, message("m1", "oi")).GetDebug().GetTraceId())
-		traced := trace.ContextWithSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{
-			TraceID: trace.TraceID{1, 2, 3}, SpanID: trace.SpanID{4},
-		}))
-		answer, err := f.runner.Run(traced, message("m2", "João"))
+		span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1, 2, 3}, SpanID: trace.SpanID{4}})
+		answer, err := f.runner.Run(trace.ContextWithSpanContext(t.Context(), span), message("m2", "João"))
+		require.NoError(t, err)
+		require.Empty(t, answer.GetDebug().GetTraceId(), "a trace that nobody keeps")
+		answer, err = f.runner.Run(trace.ContextWithSpanContext(t.Context(), span.WithTraceFlags(trace.FlagsSampled)), message("m3", "11144477735"))
 		require.NoError(t, err)
 		require.Equal(t, "01020300000000000000000000000000", answer.GetDebug().GetTraceId())
 	})

@@ -41,9 +41,9 @@ type AgentDefinition struct {
 	Fallback string `protobuf:"bytes,5,opt,name=fallback,proto3" json:"fallback,omitempty"`
 	// What people want, by examples of how they say it.
 	Intents []*Intent `protobuf:"bytes,6,rep,name=intents,proto3" json:"intents,omitempty"`
-	// Curated answers, found by the meaning of the words.
+	// Curated answers, found by the meaning of the words when no intent matches.
 	Answers []*CuratedAnswer `protobuf:"bytes,7,rep,name=answers,proto3" json:"answers,omitempty"`
-	// Passages to answer from, with their source.
+	// Passages to answer from, with their source, when no answer matches.
 	Knowledge []*Passage `protobuf:"bytes,8,rep,name=knowledge,proto3" json:"knowledge,omitempty"`
 	// The flow: nodes by name.
 	Nodes map[string]*Node `protobuf:"bytes,9,rep,name=nodes,proto3" json:"nodes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -297,7 +297,8 @@ type Passage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The passage's title, which names the source, 1 to 256 characters.
 	Title string `protobuf:"bytes,1,opt,name=title,proto3" json:"title,omitempty"`
-	// The passage, 1 to 50,000 characters.
+	// The passage, 1 to 50,000 characters. Of a long one the part is shown that
+	// fits the question, at most 1,000 bytes.
 	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -941,9 +942,10 @@ type Ask struct {
 	Prompt isAsk_Prompt `protobuf_oneof:"prompt"`
 	// Where the answer goes: a name that begins with `context.` or `contact.`.
 	Save string `protobuf:"bytes,3,opt,name=save,proto3" json:"save,omitempty"`
-	// What the answer must be, and how it is normalised: `text`, `number`,
-	// `date`, `email`, `phone`, `cpf`, `cnpj` or `regex: …`. Default: `date`
-	// for a date prompt, else `text`.
+	// What the answer must be, and how it is normalised: `text`; `number`, with
+	// a decimal point; `date`, as YYYY-MM-DD; `email`, in lower case; `phone`, as
+	// E.164; `cpf` and `cnpj`, without punctuation; or `regex: …`, which the whole
+	// answer must match. Default: `date` for a date prompt, else `text`.
 	As string `protobuf:"bytes,4,opt,name=as,proto3" json:"as,omitempty"`
 	// How often a bad answer may be given before `give_up`, 1 to 10. Default: 3.
 	Tries int32 `protobuf:"varint,5,opt,name=tries,proto3" json:"tries,omitempty"`
@@ -1174,7 +1176,8 @@ func (x *EventAction) GetDetails() map[string]string {
 	return nil
 }
 
-// Handoff gives the attendance to people.
+// Handoff gives the attendance to people. From then on the agent is silent:
+// what the person says goes into the history and is not answered.
 type Handoff struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The group of people. Default: `geral`.
@@ -1472,11 +1475,11 @@ const file_prosa_agent_v1_agent_definition_proto_rawDesc = "" +
 	"\rCuratedAnswer\x121\n" +
 	"\tquestions\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10d\"\ar\x05\x10\x01\x18\xe8\aR\tquestions\x12\x1e\n" +
 	"\x04text\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x90NR\x04text\"L\n" +
-	"\aPassage\x12 \n" +
-	"\x05title\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x05title\x12\x1f\n" +
-	"\x04text\x18\x02 \x01(\tB\v\xbaH\br\x06\x10\x01\x18І\x03R\x04text\"\x87\x04\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x90NR\x04text\"T\n" +
+	"\aPassage\x12$\n" +
+	"\x05title\x18\x01 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\x80\x02\xba\x01\x01\x00R\x05title\x12#\n" +
+	"\x04text\x18\x02 \x01(\tB\x0f\xbaH\fr\n" +
+	"\x10\x01\x18І\x03\xba\x01\x01\x00R\x04text\"\x87\x04\n" +
 	"\x04Node\x12(\n" +
 	"\x04call\x18\x01 \x01(\v2\x14.prosa.agent.v1.CallR\x04call\x12v\n" +
 	"\x03set\x18\x02 \x03(\v2\x1d.prosa.agent.v1.Node.SetEntryBE\xbaHB\x9a\x01?\x10d\"4r220^(context|contact)\\.[A-Za-z_][A-Za-z0-9_]{0,63}$*\x05r\x03\x18\x90NR\x03set\x12/\n" +
@@ -1550,10 +1553,10 @@ const file_prosa_agent_v1_agent_definition_proto_rawDesc = "" +
 	"\adetails\x18\x02 \x03(\v2(.prosa.agent.v1.EventAction.DetailsEntryB\x18\xbaH\x15\x9a\x01\x12\x10d\"\ar\x05\x10\x01\x18\x80\x01*\x05r\x03\x18\x90NR\adetails\x1a:\n" +
 	"\fDetailsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"I\n" +
-	"\aHandoff\x12\x1e\n" +
-	"\x05squad\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x05squad\x12\x1e\n" +
-	"\x05skill\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x05skill\"\xb4\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Q\n" +
+	"\aHandoff\x12\"\n" +
+	"\x05squad\x18\x01 \x01(\tB\f\xbaH\tr\a\x18\x80\x01\xba\x01\x01\x00R\x05squad\x12\"\n" +
+	"\x05skill\x18\x02 \x01(\tB\f\xbaH\tr\a\x18\x80\x01\xba\x01\x01\x00R\x05skill\"\xb4\x03\n" +
 	"\x04Call\x12?\n" +
 	"\x06method\x18\x01 \x01(\tB'\xbaH$\xd8\x01\x01r\x1fR\x03GETR\x04POSTR\x03PUTR\x05PATCHR\x06DELETER\x06method\x12\x1c\n" +
 	"\x03url\x18\x02 \x01(\tB\n" +

@@ -33,7 +33,10 @@ type FlowState struct {
 	// The question that waits for an answer. Unset: none.
 	Ask *OpenAsk `protobuf:"bytes,3,opt,name=ask,proto3" json:"ask,omitempty"`
 	// The menus that were sent, newest last; at most 20.
-	Menus         []*SentMenu `protobuf:"bytes,4,rep,name=menus,proto3" json:"menus,omitempty"`
+	Menus []*SentMenu `protobuf:"bytes,4,rep,name=menus,proto3" json:"menus,omitempty"`
+	// The handoff that is open: people answer, and the agent is silent. Unset:
+	// none.
+	Handoff       *OpenHandoff `protobuf:"bytes,5,opt,name=handoff,proto3" json:"handoff,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -96,6 +99,13 @@ func (x *FlowState) GetMenus() []*SentMenu {
 	return nil
 }
 
+func (x *FlowState) GetHandoff() *OpenHandoff {
+	if x != nil {
+		return x.Handoff
+	}
+	return nil
+}
+
 // OpenAsk is a question that waits for an answer.
 type OpenAsk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -151,6 +161,70 @@ func (x *OpenAsk) GetTries() int32 {
 	return 0
 }
 
+// OpenHandoff says that people have the conversation.
+type OpenHandoff struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node that gave it to them.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// The group of people; never empty.
+	Squad string `protobuf:"bytes,2,opt,name=squad,proto3" json:"squad,omitempty"`
+	// What they must know about. Empty: not said.
+	Skill         string `protobuf:"bytes,3,opt,name=skill,proto3" json:"skill,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenHandoff) Reset() {
+	*x = OpenHandoff{}
+	mi := &file_prosa_agent_v1_flow_state_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenHandoff) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenHandoff) ProtoMessage() {}
+
+func (x *OpenHandoff) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_agent_v1_flow_state_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenHandoff.ProtoReflect.Descriptor instead.
+func (*OpenHandoff) Descriptor() ([]byte, []int) {
+	return file_prosa_agent_v1_flow_state_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *OpenHandoff) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *OpenHandoff) GetSquad() string {
+	if x != nil {
+		return x.Squad
+	}
+	return ""
+}
+
+func (x *OpenHandoff) GetSkill() string {
+	if x != nil {
+		return x.Skill
+	}
+	return ""
+}
+
 // SentMenu is a menu that was sent.
 type SentMenu struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -168,7 +242,7 @@ type SentMenu struct {
 
 func (x *SentMenu) Reset() {
 	*x = SentMenu{}
-	mi := &file_prosa_agent_v1_flow_state_proto_msgTypes[2]
+	mi := &file_prosa_agent_v1_flow_state_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -180,7 +254,7 @@ func (x *SentMenu) String() string {
 func (*SentMenu) ProtoMessage() {}
 
 func (x *SentMenu) ProtoReflect() protoreflect.Message {
-	mi := &file_prosa_agent_v1_flow_state_proto_msgTypes[2]
+	mi := &file_prosa_agent_v1_flow_state_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -193,7 +267,7 @@ func (x *SentMenu) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SentMenu.ProtoReflect.Descriptor instead.
 func (*SentMenu) Descriptor() ([]byte, []int) {
-	return file_prosa_agent_v1_flow_state_proto_rawDescGZIP(), []int{2}
+	return file_prosa_agent_v1_flow_state_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *SentMenu) GetMsgid() string {
@@ -239,7 +313,7 @@ type SentOption struct {
 
 func (x *SentOption) Reset() {
 	*x = SentOption{}
-	mi := &file_prosa_agent_v1_flow_state_proto_msgTypes[3]
+	mi := &file_prosa_agent_v1_flow_state_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -251,7 +325,7 @@ func (x *SentOption) String() string {
 func (*SentOption) ProtoMessage() {}
 
 func (x *SentOption) ProtoReflect() protoreflect.Message {
-	mi := &file_prosa_agent_v1_flow_state_proto_msgTypes[3]
+	mi := &file_prosa_agent_v1_flow_state_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -264,7 +338,7 @@ func (x *SentOption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SentOption.ProtoReflect.Descriptor instead.
 func (*SentOption) Descriptor() ([]byte, []int) {
-	return file_prosa_agent_v1_flow_state_proto_rawDescGZIP(), []int{3}
+	return file_prosa_agent_v1_flow_state_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SentOption) GetLabel() string {
@@ -292,18 +366,23 @@ var File_prosa_agent_v1_flow_state_proto protoreflect.FileDescriptor
 
 const file_prosa_agent_v1_flow_state_proto_rawDesc = "" +
 	"\n" +
-	"\x1fprosa/agent/v1/flow_state.proto\x12\x0eprosa.agent.v1\x1a\x1cgoogle/protobuf/struct.proto\"\x97\x02\n" +
+	"\x1fprosa/agent/v1/flow_state.proto\x12\x0eprosa.agent.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xce\x02\n" +
 	"\tFlowState\x121\n" +
 	"\acontext\x18\x01 \x01(\v2\x17.google.protobuf.StructR\acontext\x12@\n" +
 	"\acontact\x18\x02 \x03(\v2&.prosa.agent.v1.FlowState.ContactEntryR\acontact\x12)\n" +
 	"\x03ask\x18\x03 \x01(\v2\x17.prosa.agent.v1.OpenAskR\x03ask\x12.\n" +
-	"\x05menus\x18\x04 \x03(\v2\x18.prosa.agent.v1.SentMenuR\x05menus\x1a:\n" +
+	"\x05menus\x18\x04 \x03(\v2\x18.prosa.agent.v1.SentMenuR\x05menus\x125\n" +
+	"\ahandoff\x18\x05 \x01(\v2\x1b.prosa.agent.v1.OpenHandoffR\ahandoff\x1a:\n" +
 	"\fContactEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"3\n" +
 	"\aOpenAsk\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
-	"\x05tries\x18\x02 \x01(\x05R\x05tries\"\x87\x01\n" +
+	"\x05tries\x18\x02 \x01(\x05R\x05tries\"M\n" +
+	"\vOpenHandoff\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
+	"\x05squad\x18\x02 \x01(\tR\x05squad\x12\x14\n" +
+	"\x05skill\x18\x03 \x01(\tR\x05skill\"\x87\x01\n" +
 	"\bSentMenu\x12\x14\n" +
 	"\x05msgid\x18\x01 \x01(\tR\x05msgid\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x124\n" +
@@ -327,26 +406,28 @@ func file_prosa_agent_v1_flow_state_proto_rawDescGZIP() []byte {
 	return file_prosa_agent_v1_flow_state_proto_rawDescData
 }
 
-var file_prosa_agent_v1_flow_state_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_prosa_agent_v1_flow_state_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_prosa_agent_v1_flow_state_proto_goTypes = []any{
 	(*FlowState)(nil),       // 0: prosa.agent.v1.FlowState
 	(*OpenAsk)(nil),         // 1: prosa.agent.v1.OpenAsk
-	(*SentMenu)(nil),        // 2: prosa.agent.v1.SentMenu
-	(*SentOption)(nil),      // 3: prosa.agent.v1.SentOption
-	nil,                     // 4: prosa.agent.v1.FlowState.ContactEntry
-	(*structpb.Struct)(nil), // 5: google.protobuf.Struct
+	(*OpenHandoff)(nil),     // 2: prosa.agent.v1.OpenHandoff
+	(*SentMenu)(nil),        // 3: prosa.agent.v1.SentMenu
+	(*SentOption)(nil),      // 4: prosa.agent.v1.SentOption
+	nil,                     // 5: prosa.agent.v1.FlowState.ContactEntry
+	(*structpb.Struct)(nil), // 6: google.protobuf.Struct
 }
 var file_prosa_agent_v1_flow_state_proto_depIdxs = []int32{
-	5, // 0: prosa.agent.v1.FlowState.context:type_name -> google.protobuf.Struct
-	4, // 1: prosa.agent.v1.FlowState.contact:type_name -> prosa.agent.v1.FlowState.ContactEntry
+	6, // 0: prosa.agent.v1.FlowState.context:type_name -> google.protobuf.Struct
+	5, // 1: prosa.agent.v1.FlowState.contact:type_name -> prosa.agent.v1.FlowState.ContactEntry
 	1, // 2: prosa.agent.v1.FlowState.ask:type_name -> prosa.agent.v1.OpenAsk
-	2, // 3: prosa.agent.v1.FlowState.menus:type_name -> prosa.agent.v1.SentMenu
-	3, // 4: prosa.agent.v1.SentMenu.options:type_name -> prosa.agent.v1.SentOption
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	3, // 3: prosa.agent.v1.FlowState.menus:type_name -> prosa.agent.v1.SentMenu
+	2, // 4: prosa.agent.v1.FlowState.handoff:type_name -> prosa.agent.v1.OpenHandoff
+	4, // 5: prosa.agent.v1.SentMenu.options:type_name -> prosa.agent.v1.SentOption
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_prosa_agent_v1_flow_state_proto_init() }
@@ -360,7 +441,7 @@ func file_prosa_agent_v1_flow_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_prosa_agent_v1_flow_state_proto_rawDesc), len(file_prosa_agent_v1_flow_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -19,9 +19,17 @@ type Kind struct {
 // kinds are the kinds that have a name. `regex: …` is the one that needs more than that.
 var kinds = map[string]Kind{
 	"text":   {name: "text", normalise: text},
-	"number": {name: "number", normalise: func(s string, _ time.Time) (string, bool) { return number(s) }},
 	"date":   {name: "date", normalise: date},
-	"email":  {name: "email", normalise: func(s string, _ time.Time) (string, bool) { return email(s) }},
+	"number": timeless("number", number),
+	"email":  timeless("email", email),
+	"phone":  timeless("phone", phone),
+	"cpf":    timeless("cpf", cpf),
+	"cnpj":   timeless("cnpj", cnpj),
+}
+
+// timeless is a kind that means the same at any time.
+func timeless(name string, normalise func(string) (string, bool)) Kind {
+	return Kind{name: name, normalise: func(s string, _ time.Time) (string, bool) { return normalise(s) }}
 }
 
 const regexPrefix = "regex:"
@@ -33,7 +41,7 @@ const (
 )
 
 // ErrUnknownKind is the error of a name that is no kind.
-var ErrUnknownKind = errors.New("must be text, number, date, email or regex: …")
+var ErrUnknownKind = errors.New("must be text, number, date, email, phone, cpf, cnpj or regex: …")
 
 // Parse gives the kind that `as` names. The error is ErrUnknownKind, or says what is wrong with the regular expression.
 func Parse(as string) (Kind, error) {

@@ -129,6 +129,28 @@ func overtakenTurnIsRefused(t *testing.T, f *fixture) {
 	require.ErrorIs(t, f.store.CommitTurn(t.Context(), other), store.ErrConflict)
 }
 
+// What was computed before a handoff is refused after it, also by its epoch alone.
+func handoffRaisesTheEpoch(t *testing.T, f *fixture) {
+	f.createAgent(t, "acme", "a1")
+	f.commit(t, openingTurn("acme", "a1", "m1", "c1"))
+	slow, handoff := f.nextTurn(t, lane("acme", "a1"), "m2"), f.nextTurn(t, lane("acme", "a1"), "m3")
+	handoff.HandedOver = true
+	f.commit(t, handoff)
+	c := f.position(t, lane("acme", "a1"), "m2").Conversation
+	require.EqualValues(t, 1, c.Epoch)
+	require.Equal(t, handoff.After(), *c)
+	require.ErrorIs(t, f.store.CommitTurn(t.Context(), slow), store.ErrConflict)
+	slow.Conversation.LastTurn++
+	require.ErrorIs(t, f.store.CommitTurn(t.Context(), slow), store.ErrConflict, "its epoch is over")
+	f.commit(t, f.nextTurn(t, lane("acme", "a1"), "m2"))
+
+	opening := openingTurn("acme", "a1", "m4", "c2")
+	opening.Lane.Identifier = "another"
+	opening.HandedOver = true
+	f.commit(t, opening)
+	require.Equal(t, opening.After(), *f.position(t, opening.Lane, "m5").Conversation)
+}
+
 func oneOpenConversationALane(t *testing.T, f *fixture) {
 	f.createAgent(t, "acme", "a1")
 	f.commit(t, openingTurn("acme", "a1", "m1", "c1"))
@@ -162,28 +184,6 @@ func finishedConversationTakesNoTurn(t *testing.T, f *fixture) {
 	f.commit(t, last)
 	late.Conversation.LastTurn++
 	require.ErrorIs(t, f.store.CommitTurn(t.Context(), late), store.ErrConflict)
-}
-
-func idleConversationEnds(t *testing.T, f *fixture) {
-	f.createAgent(t, "acme", "a1")
-	f.commit(t, openingTurn("acme", "a1", "m1", "c1"))
-	slow := f.nextTurn(t, lane("acme", "a1"), "m2")
-	c := f.position(t, lane("acme", "a1"), "m2").Conversation
-	require.NoError(t, f.store.FinishIdle(t.Context(), "acme", c, start.Add(time.Hour)))
-	require.NoError(t, f.store.FinishIdle(t.Context(), "acme", c, start.Add(time.Hour)))
-	require.Nil(t, f.position(t, lane("acme", "a1"), "m2").Conversation)
-	require.ErrorIs(t, f.store.CommitTurn(t.Context(), slow), store.ErrConflict)
-	f.commit(t, openingTurn("acme", "a1", "m2", "c2"))
-}
-
-func movedConversationIsNotIdle(t *testing.T, f *fixture) {
-	f.createAgent(t, "acme", "a1")
-	f.commit(t, openingTurn("acme", "a1", "m1", "c1"))
-	c := f.position(t, lane("acme", "a1"), "m2").Conversation
-	f.commit(t, f.nextTurn(t, lane("acme", "a1"), "m2"))
-	require.NoError(t, f.store.FinishIdle(t.Context(), "acme", c, start.Add(time.Hour)))
-	require.NoError(t, f.store.FinishIdle(t.Context(), "other", c, start.Add(time.Hour)))
-	require.NotNil(t, f.position(t, lane("acme", "a1"), "m3").Conversation)
 }
 
 func lanesAreApart(t *testing.T, f *fixture) {

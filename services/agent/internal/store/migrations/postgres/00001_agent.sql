@@ -66,6 +66,10 @@ CREATE TABLE conversation (
 -- One open conversation a person and endpoint.
 CREATE UNIQUE INDEX conversation_open ON conversation (instance, agent_id, endpoint_id, identifier) WHERE state = 'OPEN';
 
+-- The open conversations by their beginning, to find those in which nothing happens any more. It is written when a conversation opens
+-- and when it ends, and by no turn in between.
+CREATE INDEX conversation_open_since ON conversation (instance, create_time, id) WHERE state = 'OPEN';
+
 -- A finished turn under the id of its message. answer is the serialized RunTurnResponse that every repetition gets; record is the
 -- prosa.contacts.v1.TurnRecord without what the answer or the row says, so that no word is stored twice. previous_id is the turn
 -- before, empty at the first: a conversation is read along this chain, for an index by conversations would have every turn write a
@@ -82,7 +86,8 @@ CREATE TABLE turn (
     PRIMARY KEY (instance, id)
 );
 
--- The turns that contacts does not have yet. A row is deleted once contacts has its turn.
+-- The turns that contacts does not have yet. A row is deleted once contacts has its turn. An empty turn_id is the end of a
+-- conversation in which nothing happened any more: no turn tells of it.
 CREATE TABLE pending_record (
     instance TEXT COLLATE "C" NOT NULL,
     conversation_id TEXT COLLATE "C" NOT NULL,
