@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/prosa-chat/prosa/services/channel"
+	"github.com/prosa-chat/prosa/services/internal/ratelimit"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 	"github.com/prosa-chat/prosa/services/internal/testkit"
 )
@@ -28,7 +29,7 @@ func eachEngine(b *testing.B, bench func(b *testing.B, db *sqldb.DB)) {
 // BenchmarkAccept is a message on disk, 64 senders at once, turns switched off.
 func BenchmarkAccept(b *testing.B) {
 	eachEngine(b, func(b *testing.B, db *sqldb.DB) {
-		r := newRig(b, db, withConfig(channel.Config{TurnsOff: true}))
+		r := newRig(b, db, withConfig(channel.Config{TurnsOff: true, EndpointRate: unlimited}))
 		c := r.create()
 		var n atomic.Int64
 		before := db.Stats().Commits
@@ -51,7 +52,7 @@ func BenchmarkAccept(b *testing.B) {
 // acknowledged, over 1,000 conversations, with an agent that costs nothing.
 func BenchmarkWholeWay(b *testing.B) {
 	eachEngine(b, func(b *testing.B, db *sqldb.DB) {
-		r := newRig(b, db, withConfig(channel.Config{})).start()
+		r := newRig(b, db, withConfig(channel.Config{EndpointRate: unlimited})).start()
 		c := r.create()
 		var arrived atomic.Int64
 		done := make(chan struct{})
@@ -82,3 +83,6 @@ func BenchmarkWholeWay(b *testing.B) {
 		b.ReportMetric(float64(db.Stats().Commits-before)/float64(b.N), "commits/op")
 	})
 }
+
+// unlimited lets one channel take what a benchmark sends.
+var unlimited = ratelimit.Rate{PerSecond: -1}

@@ -63,6 +63,8 @@ func TestAMessageThatAlwaysFailsIsSetAsideAndTheThreadGoesOn(t *testing.T) {
 # HELP prosa_channel_turns_total Turns asked of the agent, by what came of them.
 # TYPE prosa_channel_turns_total counter
 prosa_channel_turns_total{outcome="answered"} 3
+prosa_channel_turns_total{outcome="interrupted"} 0
+prosa_channel_turns_total{outcome="lost"} 0
 prosa_channel_turns_total{outcome="retried"} 2
 prosa_channel_turns_total{outcome="set_aside"} 1
 `
@@ -205,7 +207,7 @@ func TestAfterAKillWorkGoesOn(t *testing.T) {
 		c := r.create()
 		r.send(c, "ana", "oi")
 		// A process took the thread and was killed; one before it a lane.
-		threads, err := r.store.ClaimThreads(t.Context(), noon, noon.Add(15*time.Second), 10)
+		threads, err := r.store.ClaimThreads(t.Context(), []store.ThreadClaim{{Instance: "acme", Limit: 10}}, noon, noon.Add(15*time.Second))
 		require.NoError(t, err)
 		require.Len(t, threads, 1)
 		r.start()

@@ -285,6 +285,22 @@ func TestInstanceWalls(t *testing.T) {
 			})
 			return err
 		},
+		"pause": func(ctx context.Context, instance, id string) error {
+			_, err := r.channels.PauseChannel(ctx, &channelv1.PauseChannelRequest{Instance: instance, Id: id})
+			return err
+		},
+		"resume": func(ctx context.Context, instance, id string) error {
+			_, err := r.channels.ResumeChannel(ctx, &channelv1.ResumeChannelRequest{Instance: instance, Id: id})
+			return err
+		},
+		"rotate secret": func(ctx context.Context, instance, id string) error {
+			_, err := r.channels.RotateChannelSecret(ctx, &channelv1.RotateChannelSecretRequest{Instance: instance, Id: id})
+			return err
+		},
+		"check": func(ctx context.Context, instance, id string) error {
+			_, err := r.channels.CheckChannel(ctx, &channelv1.CheckChannelRequest{Instance: instance, Id: id})
+			return err
+		},
 		"delete": func(ctx context.Context, instance, id string) error {
 			_, err := r.channels.DeleteChannel(ctx, &channelv1.DeleteChannelRequest{Instance: instance, Id: id})
 			return err

@@ -17,9 +17,11 @@ import (
 	"github.com/fullstorydev/grpchan/inprocgrpc"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
@@ -60,9 +62,13 @@ type rig struct {
 	agent    *fakeAgent
 	receiver *receiver
 	metrics  *prometheus.Registry
+	tracer   trace.TracerProvider
 
 	channels   channelv1.ChannelServiceClient
 	inbound    channelv1.InboundServiceClient
+	botAPIs    channelv1.BotApiServiceClient
+	bots       channelv1.BotApiInboundServiceClient
+	outbox     channelv1.DeliveryServiceClient
 	supervisor *lifecycle.Supervisor
 	workers    []lifecycle.Worker
 }
@@ -107,14 +113,23 @@ func (r *rig) build() {
 	logger := slog.New(slog.DiscardHandler)
 	r.metrics = prometheus.NewRegistry()
 	service, err := channel.New(r.config, channel.Deps{
-		DB: r.db, Clock: r.clock, IDs: id.NewSource(r.clock, nil), Box: box, Logger: logger, Metrics: r.metrics, Agent: r.agent,
+		DB: r.db, Clock: r.clock, IDs: id.NewSource(r.clock, nil), Box: box, Logger: logger, Metrics: r.metrics, Tracer: r.tracer, Agent: r.agent,
 		Instances: instances{}, Guard: egress.NewGuard([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, true), Version: "1.2.3", Rand: half{},
 	})
 	require.NoError(r.t, err)
 	require.NoError(r.t, service.Ready(context.Background()))
 	local := &inprocgrpc.Channel{}
+	if r.tracer != nil {
+		local.WithServerUnaryInterceptor(func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+			ctx, span := r.tracer.Tracer("rig").Start(ctx, info.FullMethod)
+			defer span.End()
+			return handle(ctx, request)
+		})
+	}
 	service.Register(local)
 	r.channels, r.inbound = channelv1.NewChannelServiceClient(local), channelv1.NewInboundServiceClient(local)
+	r.botAPIs, r.bots = channelv1.NewBotApiServiceClient(local), channelv1.NewBotApiInboundServiceClient(local)
+	r.outbox = channelv1.NewDeliveryServiceClient(local)
 	r.supervisor = lifecycle.NewSupervisor(logger, clock.System())
 	r.workers = service.Workers()
 	r.t.Cleanup(r.stop)
@@ -185,8 +200,8 @@ func (r *rig) lane(c *channelv1.Channel, person string) []store.Delivery {
 }
 
 // idleTimers is how many timers run while the workers wait: their polls, the
-// sweeper's and the two keepers'.
-const idleTimers = 6
+// sweeper's and the three keepers'.
+const idleTimers = 8
 
 // advance moves a manual clock on when all workers wait for it.
 func (r *rig) advance(d time.Duration) {
@@ -278,6 +293,9 @@ func (a *fakeAgent) RunTurn(_ context.Context, r *agentv1.RunTurnRequest, _ ...g
 	response := &agentv1.RunTurnResponse{
 		ContactId: contactOf(r.GetIdentifier()), InteractionId: interactionOf(r.GetIdentifier()), AttendanceId: 1, Messages: messages,
 		Debug: &agentv1.TurnDebug{AgentVersion: 3, Node: "menu", Confidence: 0.25, DurationMs: 1.5},
+	}
+	if r.GetReturnContext() {
+		response.Context = &structpb.Struct{Fields: r.GetContext().GetFields()}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -402,6 +420,13 @@ func (r *receiver) await(t testing.TB, n int) []hook {
 	}
 	require.GreaterOrEqual(t, len(r.got), n, "requests at the receiver")
 	return append([]hook(nil), r.got...)
+}
+
+// count is how many requests there were.
+func (r *receiver) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.got)
 }
 
 func stringReader(s string) io.Reader { return strings.NewReader(s) }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
@@ -23,9 +24,13 @@ import (
 	"github.com/prosa-chat/prosa/services/channel/internal/check"
 	"github.com/prosa-chat/prosa/services/channel/internal/deliveries"
 	"github.com/prosa-chat/prosa/services/channel/internal/directory"
+	"github.com/prosa-chat/prosa/services/channel/internal/gate"
 	"github.com/prosa-chat/prosa/services/channel/internal/inbound"
+	"github.com/prosa-chat/prosa/services/channel/internal/outbox"
+	"github.com/prosa-chat/prosa/services/channel/internal/redeliveries"
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
 	"github.com/prosa-chat/prosa/services/channel/internal/store/migrations"
+	"github.com/prosa-chat/prosa/services/channel/internal/tracing"
 	"github.com/prosa-chat/prosa/services/channel/internal/turns"
 	"github.com/prosa-chat/prosa/services/channel/internal/upkeep"
 	"github.com/prosa-chat/prosa/services/internal/clock"
@@ -43,14 +48,17 @@ import (
 // Instances says which instances there are; auth.Instances does.
 type Instances = channels.Instances
 
-// Deps are what the service works with. All but Rand are required.
+// Deps are what the service works with. All but Tracer and Rand are required.
 type Deps struct {
-	DB        *sqldb.DB
-	Clock     clock.Clock
-	IDs       *id.Source
-	Box       *secretbox.Box
-	Logger    *slog.Logger
-	Metrics   prometheus.Registerer
+	DB      *sqldb.DB
+	Clock   clock.Clock
+	IDs     *id.Source
+	Box     *secretbox.Box
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer
+	// Tracer makes the spans of turns and attempts. Nil, or one that keeps
+	// nothing, makes none, and nothing of traces is stored or sent.
+	Tracer    trace.TracerProvider
 	Agent     agentv1.TurnServiceClient
 	Instances Instances
 	// Guard decides which webhooks may be called.
@@ -68,6 +76,8 @@ type Service struct {
 	channels *channels.Server
 	botAPIs  *botapis.Server
 	inbound  *inbound.Server
+	bots     *inbound.BotServer
+	outbox   *outbox.Server
 	workers  []lifecycle.Worker
 }
 
@@ -82,10 +92,10 @@ func (processRand) Float64() float64 { return rand.Float64() }
 // noTurns is in the place of the turn worker when turns are off.
 type noTurns struct{}
 
-func (noTurns) Reserve() (time.Time, bool) { return time.Time{}, false }
-func (noTurns) Unreserve()                 {}
-func (noTurns) Queued()                    {}
-func (noTurns) Start(store.Thread)         {}
+func (noTurns) Reserve(string) (time.Time, bool) { return time.Time{}, false }
+func (noTurns) Unreserve(string)                 {}
+func (noTurns) Queued(string)                    {}
+func (noTurns) Start(store.Thread)               {}
 
 // New puts the service together. It touches nothing outside of the process.
 func New(config Config, deps Deps) (*Service, error) {
@@ -102,17 +112,32 @@ func New(config Config, deps Deps) (*Service, error) {
 	if err := metric.Register(deps.Metrics, count, upkeep.NewGauges(rows, deps.Clock)); err != nil {
 		return nil, fmt.Errorf("register metrics of channel: %w", err)
 	}
+	doors, err := gate.New(gate.Limits{Endpoint: config.EndpointRate, Refused: config.RefusedRate}, deps.Clock, deps.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("make gate: %w", err)
+	}
 	recovery := &recovery{store: rows, clock: deps.Clock}
+	tracer := tracing.New(deps.Tracer)
 
 	deliverer, err := deliveries.New(deliveries.Config{
 		Pool: config.DeliveryPool, PerEndpoint: config.DeliveriesPerEndpoint, Lease: config.DeliveryLease,
 		Poll: config.Poll, Grace: config.StopGrace, Schedule: config.Schedule, UserAgent: "Prosa/" + deps.Version,
 	}, deliveries.Deps{
 		Store: rows, Client: deps.Guard.Client(egress.Options{MaxIdleConnsPerHost: config.DeliveryPool}), Directory: known,
-		Clock: deps.Clock, Rand: deps.Rand, Logger: deps.Logger, Metrics: deps.Metrics, Count: count, Recover: recovery.run,
+		Clock: deps.Clock, Rand: deps.Rand, Logger: deps.Logger, Metrics: deps.Metrics, Tracer: tracer, Count: count, Recover: recovery.run,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make delivery worker: %w", err)
+	}
+	again, err := redeliveries.New(redeliveries.Config{
+		Pool: config.RedeliveryPool, PerEndpoint: config.RedeliveriesPerEndpoint, Lease: config.DeliveryLease, Poll: config.Poll,
+		Grace: config.StopGrace, Schedule: config.Schedule,
+	}, redeliveries.Deps{
+		Store: rows, Exchange: deliverer, Directory: known, Clock: deps.Clock, Rand: deps.Rand, Logger: deps.Logger, Metrics: deps.Metrics,
+		Recover: recovery.run,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make redelivery worker: %w", err)
 	}
 	reaper, err := upkeep.NewReaper(rows, deps.Clock, deps.Logger, 4*config.Poll, count, deps.Metrics)
 	if err != nil {
@@ -120,27 +145,32 @@ func New(config Config, deps Deps) (*Service, error) {
 	}
 	s := &Service{
 		store:   rows,
-		workers: []lifecycle.Worker{deliverer, reaper, idempotency.NewSweeper("channel", deps.DB, deps.Clock)},
+		workers: []lifecycle.Worker{deliverer, again, reaper, idempotency.NewSweeper("channel", deps.DB, deps.Clock)},
 		channels: channels.New(channels.Deps{
 			Store: rows, Directory: known, Tokens: tokens, Agents: deps.Agent, Instances: deps.Instances, Guard: deps.Guard, Box: deps.Box,
 			PageTokens: pagetoken.New(deps.Box.Derive("channel/page-token"), deps.Clock), Clock: deps.Clock, IDs: deps.IDs,
 			Checker: check.New(check.Deps{
 				NewClient: func() *http.Client { return deps.Guard.Client(egress.Options{}) }, Clock: deps.Clock, IDs: deps.IDs, UserAgent: "Prosa/" + deps.Version,
 			}),
-			Answers: answers.Keeper{Box: deps.Box, Secret: fingerprints}, Due: deliverer.Queued, Deleted: reaper.Wake,
+			Answers: answers.Keeper{Box: deps.Box, Secret: fingerprints}, Due: deliverer.Resumed, Deleted: reaper.Wake,
 		}),
 	}
 	s.botAPIs = botapis.New(botapis.Deps{
 		Store: rows, Directory: known, Tokens: botTokens, Agents: deps.Agent, Instances: deps.Instances, Guard: deps.Guard, Box: deps.Box,
-		PageTokens: s.channels.PageTokens, Clock: deps.Clock, IDs: deps.IDs, Answers: s.channels.Answers, Due: deliverer.Queued, Deleted: reaper.Wake,
+		PageTokens: s.channels.PageTokens, Clock: deps.Clock, IDs: deps.IDs, Answers: s.channels.Answers, Due: deliverer.Resumed, Deleted: reaper.Wake,
 	})
+	s.outbox = outbox.New(outbox.Deps{
+		Store: rows, Instances: deps.Instances, PageTokens: s.channels.PageTokens, Clock: deps.Clock, Count: count, Resumed: deliverer.Resumed,
+		Again: again.Wake,
+	})
+	waiters := &inbound.Waiters{}
 	var turn inbound.Turns = noTurns{}
 	if !config.TurnsOff {
 		answerer, err := turns.New(turns.Config{
 			Pool: config.TurnPool, Lease: config.TurnLease, Timeout: config.TurnTimeout, Poll: config.Poll, Grace: config.StopGrace,
 		}, turns.Deps{
 			Store: rows, Agent: deps.Agent, Directory: known, Deliveries: deliverer, Clock: deps.Clock, IDs: deps.IDs, Rand: deps.Rand,
-			Logger: deps.Logger, Metrics: deps.Metrics, DeliveryCount: count, Recover: recovery.run,
+			Logger: deps.Logger, Metrics: deps.Metrics, Tracer: tracer, Answered: waiters.Answered, DeliveryCount: count, Recover: recovery.run,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("make turn worker: %w", err)
@@ -148,12 +178,17 @@ func New(config Config, deps Deps) (*Service, error) {
 		turn = answerer
 		s.workers = append(s.workers, answerer)
 	}
-	s.inbound, err = inbound.New(inbound.Deps{
-		Store: rows, Directory: known, Turns: turn, Tokens: tokens, Clock: deps.Clock, IDs: deps.IDs, Metrics: deps.Metrics, Secret: fingerprints,
-	})
+	inbox, err := inbound.NewInbox(rows, turn, tracer, deps.Metrics)
 	if err != nil {
-		return nil, fmt.Errorf("make inbound server: %w", err)
+		return nil, fmt.Errorf("make inbox: %w", err)
 	}
+	s.inbound = inbound.New(inbound.Deps{
+		Inbox: inbox, Directory: known, Tokens: tokens, Gate: doors, Clock: deps.Clock, IDs: deps.IDs, Secret: fingerprints,
+	})
+	s.bots = inbound.NewBotServer(inbound.BotDeps{
+		Inbox: inbox, Directory: known, Tokens: botTokens, Gate: doors, Store: rows, Agent: deps.Agent, Waiters: waiters, Clock: deps.Clock,
+		IDs: deps.IDs, Secret: fingerprints, AnswerTimeout: config.AnswerTimeout, Poll: config.Poll,
+	})
 	return s, nil
 }
 
@@ -161,7 +196,9 @@ func New(config Config, deps Deps) (*Service, error) {
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	channelv1.RegisterChannelServiceServer(r, s.channels)
 	channelv1.RegisterBotApiServiceServer(r, s.botAPIs)
+	channelv1.RegisterDeliveryServiceServer(r, s.outbox)
 	channelv1.RegisterInboundServiceServer(r, s.inbound)
+	channelv1.RegisterBotApiInboundServiceServer(r, s.bots)
 }
 
 // Workers are what must run for messages to be answered and delivered.

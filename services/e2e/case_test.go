@@ -34,14 +34,15 @@ type step struct {
 	// Status is the HTTP status that must be answered; default 200.
 	Status int `yaml:"status"`
 	// Answer is what the JSON answered must be: texts that begin with ~ are
-	// regular expressions, everything else must be equal.
+	// regular expressions of texts and numbers, everything else must be equal.
 	Answer any `yaml:"answer"`
 	// Raw is what the body answered must be, to the byte but for
 	// placeholders.
 	Raw string `yaml:"raw"`
 	// Headers are headers that must be answered, as regular expressions.
 	Headers map[string]string `yaml:"headers"`
-	// Keep stores values of the JSON answered under names: name → key.
+	// Keep stores values of the JSON answered under names: name → key, or the
+	// name of a list, a dot and the key in its first item.
 	Keep map[string]string `yaml:"keep"`
 	// Until repeats the step until it holds: for what happens a little later.
 	Until bool `yaml:"until"`
@@ -49,6 +50,9 @@ type step struct {
 	// but for placeholders: ${hex} is an id, ${time} a time with milliseconds,
 	// ${any} any text without quotes, ${number} a number, ${rest} the rest.
 	Deliveries []string `yaml:"deliveries"`
+	// DeliveryHeaders are headers that each of these must have, as regular
+	// expressions with values; an empty one must not be there.
+	DeliveryHeaders map[string]string `yaml:"deliveryHeaders"`
 	// RESTOnly leaves the step out over gRPC, where it has no meaning.
 	RESTOnly bool `yaml:"restOnly"`
 }
@@ -194,6 +198,9 @@ func difference(path string, want, got any) string {
 	case string:
 		if pattern, ok := strings.CutPrefix(want, "~"); ok {
 			text, isText := got.(string)
+			if number, isNumber := got.(float64); isNumber {
+				text, isText = fmt.Sprint(number), true
+			}
 			if !isText || !regexp.MustCompile("^(?s:"+pattern+")$").MatchString(text) {
 				return fmt.Sprintf("%s: want %s, got %v", path, want, got)
 			}

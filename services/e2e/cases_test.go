@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -110,6 +111,9 @@ func runCase(t *testing.T, client *harness.Client, transport transport, c testCa
 			for j, want := range s.Deliveries {
 				got := receiver.First()[delivered+j]
 				require.Regexp(t, v.bodyPattern(want), string(got.Body), "%s, delivery %d", where, j+1)
+				for name, pattern := range s.DeliveryHeaders {
+					require.Regexp(t, "^(?:"+v.expand(pattern)+")$", got.Header.Get(name), "%s, delivery %d, header %s", where, j+1, name)
+				}
 			}
 			delivered += len(s.Deliveries)
 		}
@@ -189,7 +193,13 @@ func keep(t *testing.T, body []byte, wanted map[string]string, v values) {
 		}
 	}
 	for name, key := range wanted {
-		require.Contains(t, object, key)
-		v[name] = fmt.Sprint(object[key])
+		from := object
+		if list, inner, ok := strings.Cut(key, "."); ok { // of the first of a list
+			items, isList := object[list].([]any)
+			require.True(t, isList && len(items) > 0, "%s has no item", list)
+			from, key = items[0].(map[string]any), inner
+		}
+		require.Contains(t, from, key)
+		v[name] = fmt.Sprint(from[key])
 	}
 }

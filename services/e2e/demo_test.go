@@ -71,7 +71,12 @@ func runDemo(t *testing.T, folder string) string {
 		require.NotContains(t, value, "invalidParams", line)
 		pasted++
 	}
-	require.Equal(t, 5, pasted)
+	require.Equal(t, 6, pasted)
+	for callback := ""; !strings.Contains(callback, `"output":[`); {
+		callback, err = lines.ReadString('\n')
+		require.NoError(t, err)
+		require.NotContains(t, callback, "signature", "the signature was right")
+	}
 
 	require.NoError(t, command.Process.Signal(syscall.SIGTERM))
 	_, err = io.Copy(io.Discard, lines)

@@ -72,10 +72,17 @@ func TestLogsKeepSecrets(t *testing.T) {
 				var second struct{ ID, SigningSecret string }
 				require.NoError(t, client.Call(ctx, http.MethodPost, "/v1/instances/"+setup.Instance+"/channels", deaf, &second))
 
+				var bot struct{ ID, Token, SigningSecret string }
+				deaf = map[string]any{
+					"displayName": plantedWord, "agentId": setup.AgentID, "callbackUrl": "http://127.0.0.1:1/" + plantedURLPart, "callbackToken": plantedToken,
+					"includeContext": true,
+				}
+				require.NoError(t, client.Call(ctx, http.MethodPost, "/v1/instances/"+setup.Instance+"/botApis", deaf, &bot))
+
 				for _, text := range []string{plantedText, "1", plantedWord + plantedWord, plantedCPF} {
 					say(ctx, t, client, setup.ChannelID, nasty, text)
 				}
-				for _, request := range misuses(setup, second.ID) {
+				for _, request := range append(misuses(setup, second.ID), botMisuses(setup, bot.ID, bot.Token)...) {
 					send(t, client, request)
 				}
 				misuseGRPC(t, prosa, setup)
@@ -93,7 +100,7 @@ func TestLogsKeepSecrets(t *testing.T) {
 				require.Contains(t, log, "DEBUG", "everything was logged")
 				require.Less(t, len(log), 250<<10, "the beginning of the log is lost: log less here, or keep more in the harness")
 				for _, planted := range []string{
-					plantedWord, plantedCPF, "forged", setup.Key, setup.Key[len(setup.Key)-20:], setup.SigningSecret, second.SigningSecret,
+					plantedWord, plantedCPF, "forged", setup.Key, setup.Key[len(setup.Key)-20:], setup.SigningSecret, second.SigningSecret, bot.Token, bot.SigningSecret,
 					strings.TrimPrefix(setup.SigningSecret, "whsec_"), harness.RootKey, harness.SecretKey,
 				} {
 					require.NotContains(t, shown, planted, "a metric shows it")
@@ -154,8 +161,29 @@ func misuses(setup harness.Setup, withToken string) []misuse {
 		{http.MethodPost, "/contacts/" + setup.Instance, asJSON, `{"attributes":{"cpf":"` + plantedCPF + `","email":"` + plantedWord + `"}}`, key},
 		{http.MethodPost, "/contacts/" + setup.Instance, asJSON, `{"filters":{"startDate":"` + plantedWord + `","limit":"` + plantedWord + `"},"pagination":"` + plantedWord + `"}`, key},
 		{http.MethodPost, "/contacts/" + plantedWord, asJSON, `{}`, key},
+		{http.MethodPost, "/events/" + setup.Instance, asJSON, `{"filters":{"identifier":"` + plantedWord + `","eventName":"` + plantedWord + `","startDate":"` + plantedWord + `"}}`, key},
+		{http.MethodPost, "/events/" + setup.Instance, asJSON, `{"filters":{"identifier":"` + plantedWord + `","externalId":"` + plantedCPF + `"}}`, key},
+		{http.MethodPost, instance + "/attendances:import", asJSON, `{"attendances":[{"externalId":"` + plantedWord + `","identifier":"` + plantedWord + `","attributes":{"` + plantedWord + `":"` + plantedCPF + `"}}]}`, key},
+		{http.MethodPost, instance + "/attendances:import", asJSON, `{"attendances":[{"externalId":"` + plantedWord + `","identifier":"` + plantedWord + `","assistantId":1,"source":"widget","createTime":"2020-06-01T00:00:00Z",` +
+			`"attributes":{"name":"` + plantedWord + `","cpf":"` + plantedCPF + `"},"history":[{"time":"2020-06-01T00:00:00Z","sender":"user","messages":[{"text":{"text":"` + plantedText + `"}}]}],` +
+			`"events":[{"time":"2020-06-01T00:00:00Z","eventName":"` + plantedWord + `","details":{"` + plantedWord + `":"` + plantedText + `"}}]}]}`, key},
 		{http.MethodPost, "/contacts/" + setup.Instance, asJSON, `{}`, map[string]string{"x-api-key": plantedToken}},
 		{http.MethodGet, instance, "", "", map[string]string{"Authorization": "Bearer " + setup.Key, "X-Request-Id": plantedWord + " \t" + plantedCPF, "User-Agent": plantedWord, "Traceparent": plantedWord}},
+	}
+}
+
+// botMisuses are the same for the Bot API.
+func botMisuses(setup harness.Setup, id, token string) []misuse {
+	path, right := "/"+setup.Instance+"/api/"+id, map[string]string{"Authorization": token}
+	const asJSON, said = "application/json", `{"identifier":"` + plantedWord + `","input":{"text":"` + plantedText + `"},"context":{"` + plantedWord + `":"` + plantedCPF + `"}}`
+	return []misuse{
+		{http.MethodPost, path, asJSON, said, right},
+		{http.MethodPost, path, asJSON, said, map[string]string{"Authorization": token + "x"}},
+		{http.MethodPost, path, asJSON, said, map[string]string{"Authorization": plantedToken}},
+		{http.MethodPost, path, asJSON, `{"identifier":"` + plantedWord + `","context":"` + plantedCPF + `"}`, right},
+		{http.MethodPost, path, asJSON, `{"context":{"` + plantedWord, right},
+		{http.MethodPost, path + plantedWord, asJSON, said, right},
+		{http.MethodPost, "/" + plantedWord + "/api/" + id, asJSON, said, right},
 	}
 }
 

@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"time"
+
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
@@ -15,11 +18,13 @@ import (
 
 // place is an instance with one of everything that a request can name.
 type place struct {
-	instance, apiKey, agent, channel string
-	assistant, attendance            int64
+	instance, apiKey, agent, channel, botAPI string
+	assistant, attendance                    int64
 	// person is a person whom only this place knows; attribute is the value of
 	// each of their attributes; external is the id of another system.
 	person, attribute, external string
+	// delivery is one that is dead, for that contact in that interaction.
+	delivery, contact, interaction string
 	// pages are tokens of second pages, by the method that gave them.
 	pages map[protoreflect.Name]string
 }
@@ -27,9 +32,12 @@ type place struct {
 // nowhere has the form of a place, and nothing of it exists.
 var nowhere = place{
 	instance: "nowhere", apiKey: "0123456789abcdef01234561", agent: "0123456789abcdef01234562", channel: "0123456789abcdef01234563",
+	botAPI:   "0123456789abcdef01234564",
+	delivery: "0123456789abcdef01234565", contact: "0123456789abcdef01234566", interaction: "0123456789abcdef01234567",
 	assistant: 1 << 40, attendance: 1 << 41, person: "nobody", attribute: "99999999999", external: "nothing",
 	pages: map[protoreflect.Name]string{
-		"ListInstances": forged, "ListApiKeys": forged, "ListAgents": forged, "ListChannels": forged, "QueryContacts": forged,
+		"ListInstances": forged, "ListApiKeys": forged, "ListAgents": forged, "ListChannels": forged, "ListBotApis": forged,
+		"ListDeliveries": forged, "ReplayDeliveries": forged, "QueryContacts": forged, "QueryEvents": forged,
 	},
 }
 
@@ -108,8 +116,88 @@ var wallCalls = map[protoreflect.FullName]func(p place) []proto.Message{
 			Channel: &channelv1.Channel{Id: p.channel, AgentId: p.agent, DisplayName: "changed"},
 		}}
 	},
+	"prosa.channel.v1.ChannelService.PauseChannel": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.PauseChannelRequest{Instance: p.instance, Id: p.channel}}
+	},
+	"prosa.channel.v1.ChannelService.ResumeChannel": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.ResumeChannelRequest{Instance: p.instance, Id: p.channel}}
+	},
+	"prosa.channel.v1.ChannelService.RotateChannelSecret": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.RotateChannelSecretRequest{Instance: p.instance, Id: p.channel}}
+	},
+	"prosa.channel.v1.ChannelService.CheckChannel": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.CheckChannelRequest{Instance: p.instance, Id: p.channel}}
+	},
 	"prosa.channel.v1.ChannelService.DeleteChannel": func(p place) []proto.Message {
 		return []proto.Message{&channelv1.DeleteChannelRequest{Instance: p.instance, Id: p.channel}}
+	},
+
+	"prosa.channel.v1.BotApiService.CreateBotApi": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.CreateBotApiRequest{
+			Instance: p.instance, BotApi: &channelv1.BotApi{Id: p.botAPI, AgentId: p.agent},
+		}}
+	},
+	"prosa.channel.v1.BotApiService.ListBotApis": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.ListBotApisRequest{Instance: p.instance, PageSize: 1, PageToken: p.pages["ListBotApis"]}}
+	},
+	"prosa.channel.v1.BotApiService.GetBotApi": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.GetBotApiRequest{Instance: p.instance, Id: p.botAPI}}
+	},
+	"prosa.channel.v1.BotApiService.UpdateBotApi": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.UpdateBotApiRequest{
+			Instance: p.instance, Id: p.botAPI, UpdateMask: named("display_name", "agent_id"),
+			BotApi: &channelv1.BotApi{Id: p.botAPI, AgentId: p.agent, DisplayName: "changed"},
+		}}
+	},
+	"prosa.channel.v1.BotApiService.RotateBotApiToken": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.RotateBotApiTokenRequest{Instance: p.instance, Id: p.botAPI}}
+	},
+	"prosa.channel.v1.BotApiService.RotateBotApiSecret": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.RotateBotApiSecretRequest{Instance: p.instance, Id: p.botAPI}}
+	},
+	"prosa.channel.v1.BotApiService.PauseBotApi": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.PauseBotApiRequest{Instance: p.instance, Id: p.botAPI}}
+	},
+	"prosa.channel.v1.BotApiService.ResumeBotApi": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.ResumeBotApiRequest{Instance: p.instance, Id: p.botAPI}}
+	},
+	"prosa.channel.v1.BotApiService.DeleteBotApi": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.DeleteBotApiRequest{Instance: p.instance, Id: p.botAPI}}
+	},
+
+	"prosa.channel.v1.DeliveryService.ListDeliveries": func(p place) []proto.Message {
+		return []proto.Message{
+			&channelv1.ListDeliveriesRequest{Instance: p.instance, PageSize: 1, PageToken: p.pages["ListDeliveries"]},
+			&channelv1.ListDeliveriesRequest{Instance: p.instance, EndpointId: p.channel, ContactId: p.contact, InteractionId: p.interaction},
+			&channelv1.ListDeliveriesRequest{Instance: p.instance, EndpointId: p.channel, State: []channelv1.Delivery_State{channelv1.Delivery_DEAD}},
+		}
+	},
+	"prosa.channel.v1.DeliveryService.GetDelivery": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.GetDeliveryRequest{Instance: p.instance, Id: p.delivery}}
+	},
+	"prosa.channel.v1.DeliveryService.RetryDelivery": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.RetryDeliveryRequest{Instance: p.instance, Id: p.delivery}}
+	},
+	"prosa.channel.v1.DeliveryService.ReplayDeliveries": func(p place) []proto.Message {
+		return []proto.Message{
+			&channelv1.ReplayDeliveriesRequest{Instance: p.instance, EndpointId: p.channel, PageToken: p.pages["ReplayDeliveries"]},
+		}
+	},
+
+	"prosa.contacts.v1.AttendanceService.ImportAttendances": func(p place) []proto.Message {
+		return []proto.Message{importOf(p, "-import")}
+	},
+
+	"prosa.contacts.v1.ContactsService.QueryEvents": func(p place) []proto.Message {
+		requests := []proto.Message{&contactsv1.QueryEventsRequest{
+			Instance: p.instance, Filters: &contactsv1.EventFilters{Limit: proto.Int32(1)}, Pagination: p.pages["QueryEvents"],
+		}}
+		for _, f := range []*contactsv1.EventFilters{
+			{AssistantId: &p.assistant}, {Identifier: &p.person}, {ContactId: &p.attendance}, {ExternalId: &p.external},
+		} {
+			requests = append(requests, &contactsv1.QueryEventsRequest{Instance: p.instance, Filters: f})
+		}
+		return requests
 	},
 
 	"prosa.contacts.v1.ContactsService.QueryContacts": func(p place) []proto.Message {
@@ -137,7 +225,17 @@ var wallCalls = map[protoreflect.FullName]func(p place) []proto.Message{
 // capabilities are the RPCs that anyone may call because what they name cannot
 // be guessed: to know it is the right. There is nothing to compare.
 var capabilities = map[protoreflect.FullName]string{
-	"prosa.channel.v1.InboundService.ReceiveMessage": "the channel's id is the capability",
+	"prosa.channel.v1.InboundService.ReceiveMessage":          "the channel's id is the capability",
+	"prosa.channel.v1.BotApiInboundService.ReceiveBotMessage": "the integration's token is the capability",
 }
 
 func named(fields ...string) *fieldmaskpb.FieldMask { return &fieldmaskpb.FieldMask{Paths: fields} }
+
+// importOf is an attendance, with an event, that a place had in another system.
+func importOf(p place, suffix string) *contactsv1.ImportAttendancesRequest {
+	at, external := timestamppb.New(time.Date(2020, 6, 1, 12, 0, 0, 0, time.UTC)), p.external+suffix
+	return &contactsv1.ImportAttendancesRequest{Instance: p.instance, Attendances: []*contactsv1.ImportedAttendance{{
+		ExternalId: external, Identifier: p.person, AssistantId: p.assistant, Source: "widget", CreateTime: at,
+		Events: []*contactsv1.ImportedEvent{{Time: at, EventName: "imported", ExternalId: &external}},
+	}}}
+}

@@ -25,8 +25,8 @@ func nameFields(t *testing.T, message protoreflect.MessageDescriptor) []nameFiel
 				continue
 			}
 			deeper := nameFields(t, inner)
-			require.False(t, (field.IsList() || field.IsMap()) && len(deeper) > 0,
-				"%s repeats something with names in it: teach nameField to go into lists", field.FullName())
+			require.False(t, field.IsMap() && len(deeper) > 0,
+				"%s repeats something with names in it: teach nameField to go into maps", field.FullName())
 			for _, path := range deeper {
 				found = append(found, append(nameField{field}, path...))
 			}
@@ -59,20 +59,33 @@ func (f nameField) String() string {
 	return strings.Join(parts, ".")
 }
 
-func (f nameField) has(message proto.Message) bool {
+// holder is the message that has the field; of a list it is the first that
+// does. Nil when there is none.
+func (f nameField) holder(message proto.Message) protoreflect.Message {
 	at := message.ProtoReflect()
 	for _, field := range f[:len(f)-1] {
-		at = at.Get(field).Message()
+		switch value := at.Get(field); {
+		case !field.IsList():
+			at = value.Message()
+		case value.List().Len() == 0:
+			return nil
+		default:
+			at = value.List().Get(0).Message()
+		}
 	}
-	return at.Has(f.last())
+	return at
+}
+
+func (f nameField) has(message proto.Message) bool {
+	at := f.holder(message)
+	return at != nil && at.Has(f.last())
 }
 
 func (f nameField) value(message proto.Message) protoreflect.Value {
-	at := message.ProtoReflect()
-	for _, field := range f[:len(f)-1] {
-		at = at.Get(field).Message()
+	if at := f.holder(message); at != nil {
+		return at.Get(f.last())
 	}
-	return at.Get(f.last())
+	return f.last().Default()
 }
 
 // with is the message with this field as it is in another one.
@@ -80,7 +93,11 @@ func (f nameField) with(message, other proto.Message) proto.Message {
 	changed := proto.CloneOf(message)
 	at := changed.ProtoReflect()
 	for _, field := range f[:len(f)-1] {
-		at = at.Mutable(field).Message()
+		if field.IsList() {
+			at = at.Mutable(field).List().Get(0).Message() // it has one: that is where the field was found
+		} else {
+			at = at.Mutable(field).Message()
+		}
 	}
 	at.Set(f.last(), f.value(other))
 	return changed

@@ -26,6 +26,7 @@ import (
 // nothing of the other, and changes nothing there.
 func TestWalls(t *testing.T) {
 	eachStore(t, func(t *testing.T, settings map[string]string) {
+		settings["retry-schedule"] = "100ms" // deliveries are dead, and nothing changes by itself, before the comparisons begin
 		prosa := start(t, harness.Spec{Settings: settings})
 		conn, err := grpc.NewClient(prosa.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
 		require.NoError(t, err)
@@ -87,6 +88,15 @@ func (w *world) checkTokens(t *testing.T) {
 		"none": "", "a key": w.key, "the root key": harness.RootKey, "another's token": w.own.instance + inboundToken,
 	} {
 		require.Contains(t, w.call(t, credential, method, request), "INBOUND_TOKEN_INVALID", name)
+	}
+	method = methodNamed(t, "prosa.channel.v1.BotApiInboundService.ReceiveBotMessage")
+	for name, credential := range map[string]string{
+		"none": "", "a key": w.key, "the root key": harness.RootKey, "another's token": w.botToken,
+	} {
+		to := &channelv1.ReceiveBotMessageRequest{Slug: w.theirs.instance, Id: w.theirs.botAPI, Identifier: sharedPerson}
+		require.Contains(t, w.call(t, credential, method, to), "BOT_API_TOKEN_INVALID", name)
+		to.Slug = w.own.instance
+		require.Contains(t, w.call(t, credential, method, to), "BOT_API_NOT_FOUND", name)
 	}
 }
 
@@ -152,11 +162,14 @@ func (w *world) checkOwn(t *testing.T, method protoreflect.MethodDescriptor) {
 			continue
 		}
 		require.True(t, strings.HasPrefix(got, answered), "%s: %s\n%s", method.FullName(), compactJSON(t, request), got)
-		if !strings.HasPrefix(string(method.Name()), "Create") {
+		if name := string(method.Name()); !strings.HasPrefix(name, "Create") && !strings.HasPrefix(name, "Rotate") {
 			require.NotRegexp(t, secretForms, got, "%s: only what makes a secret shows it", method.FullName())
 		}
-		if query, ok := request.(*contactsv1.QueryContactsRequest); ok && query.GetFilters().GetExternalId() == "" {
+		switch request.(type) {
+		case *contactsv1.QueryContactsRequest:
 			require.Contains(t, got, `"identifier":"`, "the query finds something: %s", compactJSON(t, request))
+		case *contactsv1.QueryEventsRequest:
+			require.Contains(t, got, `"eventName":"`, "the query finds something: %s", compactJSON(t, request))
 		}
 	}
 }
@@ -178,6 +191,7 @@ func (w *world) snapshot(t *testing.T, p place) []string {
 		{"prosa.contacts.v1.ContactsService.QueryContacts", &contactsv1.QueryContactsRequest{
 			Instance: p.instance, Filters: &contactsv1.ContactFilters{Identifier: &shared}, Flags: flags,
 		}},
+		{"prosa.contacts.v1.ContactsService.QueryEvents", &contactsv1.QueryEventsRequest{Instance: p.instance}},
 	} {
 		all = append(all, w.call(t, harness.RootKey, methodNamed(t, reading.method), reading.request))
 	}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -55,14 +56,14 @@ nodes:
 
 // secretForms are the forms of a whole key, a signing secret and an inbound
 // token.
-var secretForms = regexp.MustCompile(`psk_[0-9a-f]{24}_[0-9A-Za-z_-]{20,}|whsec_[0-9A-Za-z+/=]{20,}|` + inboundToken)
+var secretForms = regexp.MustCompile(`psk_[0-9a-f]{24}_[0-9A-Za-z_-]{20,}|whsec_[0-9A-Za-z+/=]{20,}|pbt_[0-9A-Za-z_-]{20,}|` + inboundToken)
 
 // world is two places with all that tests of the walls between them need.
 type world struct {
 	conn        grpc.ClientConnInterface
 	own, theirs place
-	// key has every scope in the own place.
-	key string
+	// key has every scope in the own place, botToken is that of its integration.
+	key, botToken string
 	// secrets must be in no answer, marks of the other place in none that is
 	// given to the own key.
 	secrets, marks []string
@@ -73,13 +74,15 @@ func newWorld(t *testing.T, conn grpc.ClientConnInterface) *world {
 	t.Helper()
 	w := &world{conn: conn, secrets: []string{harness.RootKey, harness.SecretKey}}
 	w.own, w.key = w.newPlace(t, "ours", "10000000001", 2)
+	w.botToken = w.secrets[len(w.secrets)-1]
 	var theirKey string
 	w.theirs, theirKey = w.newPlace(t, "theirs", "20000000002", 3)
 	w.secrets = append(w.secrets, w.key, theirKey)
-	for _, id := range [][2]string{{w.own.agent, w.theirs.agent}, {w.own.channel, w.theirs.channel}, {w.own.apiKey, w.theirs.apiKey}} {
+	for _, id := range [][2]string{{w.own.agent, w.theirs.agent}, {w.own.channel, w.theirs.channel}, {w.own.botAPI, w.theirs.botAPI}, {w.own.apiKey, w.theirs.apiKey}} {
 		require.NotEqual(t, id[0], id[1], "an idempotency key is its instance's")
 	}
-	w.marks = []string{w.theirs.instance + ":", w.theirs.agent, w.theirs.channel, w.theirs.apiKey, w.theirs.person, w.theirs.attribute}
+	w.marks = []string{w.theirs.instance + ":", w.theirs.agent, w.theirs.channel, w.theirs.botAPI, w.theirs.apiKey, w.theirs.person, w.theirs.attribute,
+		w.theirs.delivery, w.theirs.contact, w.theirs.interaction}
 	return w
 }
 
@@ -109,6 +112,11 @@ func (w *world) newPlace(t *testing.T, instance, attribute string, size int) (pl
 	}
 	w.secrets = append(w.secrets, instance+inboundToken)
 	for i := range size {
+		made := w.must(t, &channelv1.CreateBotApiRequest{Instance: instance, BotApi: &channelv1.BotApi{AgentId: p.agent}}, "CreateBotApi",
+			fmt.Sprintf("the same in every place %d", i)).(*channelv1.CreateBotApiResponse).GetBotApi()
+		p.botAPI, w.secrets = made.GetId(), append(w.secrets, made.GetSigningSecret(), made.GetToken())
+	}
+	for i := range size {
 		person, text := sharedPerson, "hello"
 		if i > 0 {
 			person = fmt.Sprintf("%s-%d", instance, i)
@@ -118,20 +126,61 @@ func (w *world) newPlace(t *testing.T, instance, attribute string, size int) (pl
 		}
 		w.speak(t, p, person, text, int64(i+1))
 	}
-	p.attendance = int64(size)
+	// Imports make the numbers of one place go further than those of the other.
+	suffixes := []string{"", "-import"}
+	for n := len(suffixes) + size; n < 10*size; n++ {
+		suffixes = append(suffixes, fmt.Sprint("-", n))
+	}
+	for _, suffix := range suffixes {
+		imported := w.must(t, importOf(p, suffix), "ImportAttendances", "").(*contactsv1.ImportAttendancesResponse).GetAttendances()
+		p.attendance = imported[0].GetId()
+	}
+	w.bury(t, &p, size)
 	p.pages = map[protoreflect.Name]string{
-		"ListInstances": w.must(t, &accountsv1.ListInstancesRequest{PageSize: 1}, "ListInstances", "").(*accountsv1.ListInstancesResponse).GetNextPageToken(),
-		"ListApiKeys":   w.must(t, &accountsv1.ListApiKeysRequest{Instance: instance, PageSize: 1}, "ListApiKeys", "").(*accountsv1.ListApiKeysResponse).GetNextPageToken(),
-		"ListAgents":    w.must(t, &agentv1.ListAgentsRequest{Instance: instance, PageSize: 1}, "ListAgents", "").(*agentv1.ListAgentsResponse).GetNextPageToken(),
-		"ListChannels":  w.must(t, &channelv1.ListChannelsRequest{Instance: instance, PageSize: 1}, "ListChannels", "").(*channelv1.ListChannelsResponse).GetNextPageToken(),
+		"ListInstances":    w.must(t, &accountsv1.ListInstancesRequest{PageSize: 1}, "ListInstances", "").(*accountsv1.ListInstancesResponse).GetNextPageToken(),
+		"ListApiKeys":      w.must(t, &accountsv1.ListApiKeysRequest{Instance: instance, PageSize: 1}, "ListApiKeys", "").(*accountsv1.ListApiKeysResponse).GetNextPageToken(),
+		"ListAgents":       w.must(t, &agentv1.ListAgentsRequest{Instance: instance, PageSize: 1}, "ListAgents", "").(*agentv1.ListAgentsResponse).GetNextPageToken(),
+		"ListChannels":     w.must(t, &channelv1.ListChannelsRequest{Instance: instance, PageSize: 1}, "ListChannels", "").(*channelv1.ListChannelsResponse).GetNextPageToken(),
+		"ListBotApis":      w.must(t, &channelv1.ListBotApisRequest{Instance: instance, PageSize: 1}, "ListBotApis", "").(*channelv1.ListBotApisResponse).GetNextPageToken(),
+		"ReplayDeliveries": w.replayToken(t, p),
+		"ListDeliveries":   w.must(t, &channelv1.ListDeliveriesRequest{Instance: instance, PageSize: 1}, "ListDeliveries", "").(*channelv1.ListDeliveriesResponse).GetNextPageToken(),
 		"QueryContacts": w.must(t, &contactsv1.QueryContactsRequest{
 			Instance: instance, Filters: &contactsv1.ContactFilters{Limit: proto.Int32(1)},
 		}, "QueryContacts", "").(*contactsv1.QueryContactsResponse).GetPagination(),
+		"QueryEvents": w.must(t, &contactsv1.QueryEventsRequest{
+			Instance: instance, Filters: &contactsv1.EventFilters{Limit: proto.Int32(1)},
+		}, "QueryEvents", "").(*contactsv1.QueryEventsResponse).GetPagination(),
 	}
 	if p.pages["ListInstances"] == "" {
 		p.pages["ListInstances"] = forged + instance // there is one instance yet
 	}
 	return p, key
+}
+
+// bury waits until all deliveries of a place are dead: their target is one that
+// must not be called.
+func (w *world) bury(t *testing.T, p *place, size int) {
+	t.Helper()
+	dead := &channelv1.ListDeliveriesRequest{Instance: p.instance, State: []channelv1.Delivery_State{channelv1.Delivery_DEAD}}
+	var all []*channelv1.Delivery
+	require.Eventually(t, func() bool {
+		all = w.must(t, dead, "ListDeliveries", "").(*channelv1.ListDeliveriesResponse).GetDeliveries()
+		return len(all) == size
+	}, stepWithin, queryPause)
+	p.delivery, p.contact, p.interaction = all[0].GetId(), all[0].GetContactId(), all[0].GetInteractionId()
+}
+
+// replayToken is what a replay answers that has no time for anything.
+func (w *world) replayToken(t *testing.T, p place) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+harness.RootKey), 1500*time.Millisecond)
+	defer cancel()
+	got, err := channelv1.NewDeliveryServiceClient(w.conn).ReplayDeliveries(ctx,
+		&channelv1.ReplayDeliveriesRequest{Instance: p.instance, EndpointId: p.channel})
+	require.NoError(t, err)
+	require.Zero(t, got.GetCount())
+	require.NotEmpty(t, got.GetNextPageToken())
+	return got.GetNextPageToken()
 }
 
 // speak has a person say something, and waits until it is remembered as the
@@ -218,7 +267,7 @@ func compactJSON(t *testing.T, message proto.Message) string {
 // numbers, times, and the id of the request.
 var (
 	requestIDs = regexp.MustCompile(`"request_id":"[^"]*"`)
-	freshIDs   = regexp.MustCompile(`\b[0-9a-f]{24}\b|psk_[0-9A-Za-z_-]+|whsec_[0-9A-Za-z+/=]+|"assistantId":"[0-9]+"|"[0-9-]{10}T[0-9:.]+Z"`)
+	freshIDs   = regexp.MustCompile(`\b[0-9a-f]{24}\b|psk_[0-9A-Za-z_-]+|whsec_[0-9A-Za-z+/=]+|pbt_[0-9A-Za-z_-]+|"(assistantI|i)d":"[0-9]+"|"[0-9-]{10}T[0-9:.]+Z"`)
 )
 
 // neutral takes out of an outcome what the request named and what is fresh.

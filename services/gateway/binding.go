@@ -23,19 +23,28 @@ func services() []string {
 		accountsv1.AccountsService_ServiceDesc.ServiceName,
 		agentv1.AgentService_ServiceDesc.ServiceName,
 		channelv1.ChannelService_ServiceDesc.ServiceName,
+		channelv1.BotApiService_ServiceDesc.ServiceName,
+		channelv1.BotApiInboundService_ServiceDesc.ServiceName,
+		channelv1.DeliveryService_ServiceDesc.ServiceName,
 		channelv1.InboundService_ServiceDesc.ServiceName,
 		contactsv1.ContactsService_ServiceDesc.ServiceName,
+		contactsv1.AttendanceService_ServiceDesc.ServiceName,
 	}
 }
+
+// importMethod is the one whose bodies may be large.
+const importMethod protoreflect.FullName = "prosa.contacts.v1.AttendanceService.ImportAttendances"
 
 // binding is how one RPC is reached over HTTP, from its google.api.http option.
 type binding struct {
 	verb    string   // the HTTP method
 	pattern string   // "/v1/instances/{instance}/channels"
+	surface surface  // of all its paths; a path of another one is not the binding's, whatever "/{slug}/api/{id}" would match
 	path    []string // its segments; "{…}" takes any one
 	request protoreflect.MessageDescriptor
-	open    bool // callers need no key
-	strict  bool // what the contract does not know is refused: management
+	open    bool  // callers need no key
+	strict  bool  // what the contract does not know is refused: management
+	most    int64 // the largest body that is read, in bytes
 
 	// Where the fields of the request come from.
 	bound map[protoreflect.FieldNumber]bool // the path
@@ -95,7 +104,12 @@ func newBinding(method protoreflect.MethodDescriptor, rule *annotations.HttpRule
 	}
 	access, _ := proto.GetExtension(method.Options(), accountsv1.E_Access).(accountsv1.Access)
 	b.open = access == accountsv1.Access_ACCESS_OPEN
-	b.strict = surfaceOf(b.pattern) == surfaceManagement
+	b.surface = surfaceOf(b.pattern)
+	b.strict = b.surface == surfaceManagement
+	b.most = MaxBody
+	if method.FullName() == importMethod {
+		b.most = MaxImport
+	}
 	b.path = strings.Split(b.pattern[1:], "/")
 
 	fields := b.request.Fields()
@@ -174,8 +188,9 @@ func (b *binding) matches(path []string) bool {
 func (b *bindings) allowed(path string) string {
 	segments := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	var verbs []string
+	of := surfaceOf(path)
 	for _, candidate := range b.all {
-		if candidate.matches(segments) {
+		if candidate.surface == of && candidate.matches(segments) {
 			verbs = append(verbs, candidate.verb)
 		}
 	}

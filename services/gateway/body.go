@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net"
@@ -14,20 +15,27 @@ import (
 // buffers hold bodies while they are decoded; nothing of a body outlives that.
 var buffers = sync.Pool{New: func() any { return new(make([]byte, 0, 4<<10)) }}
 
-// readBody reads the body of a request into buffer. The body must be JSON and no longer than MaxBody, by its length or, when it
+// keepBuffer puts a buffer back, unless a large body made it grow.
+func keepBuffer(buffer *[]byte) {
+	if cap(*buffer) <= 2*MaxBody {
+		buffers.Put(buffer)
+	}
+}
+
+// readBody reads the body of a request into buffer. The body must be JSON and have no more bytes than most, by its length or, when it
 // comes in chunks, by what arrives.
-func readBody(w http.ResponseWriter, r *http.Request, buffer *[]byte) ([]byte, *refusal) {
+func readBody(w http.ResponseWriter, r *http.Request, buffer *[]byte, most int64) ([]byte, *refusal) {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil, nil
 	}
 	if !isJSON(r.Header) {
 		return nil, refuse(http.StatusUnsupportedMediaType)
 	}
-	if r.ContentLength > MaxBody {
-		return nil, refuse(http.StatusRequestEntityTooLarge)
+	if r.ContentLength > most {
+		return nil, tooLarge(most)
 	}
 	// MaxBytesReader also tells the server to close the connection instead of reading the rest.
-	source := http.MaxBytesReader(w, r.Body, MaxBody)
+	source := http.MaxBytesReader(w, r.Body, most)
 	body := slices.Grow((*buffer)[:0], int(max(0, r.ContentLength))+1) // one more, to meet the end without growing
 	for {
 		if len(body) == cap(body) {
@@ -40,15 +48,23 @@ func readBody(w http.ResponseWriter, r *http.Request, buffer *[]byte) ([]byte, *
 			return body, nil
 		}
 		if err != nil {
-			return nil, unreadable(err)
+			return nil, unreadable(err, most)
 		}
 	}
 }
 
-func unreadable(err error) *refusal {
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return refuse(http.StatusRequestEntityTooLarge)
+func tooLarge(most int64) *refusal {
+	made := refuse(http.StatusRequestEntityTooLarge)
+	if most != MaxBody { // of which the surfaces speak
+		made.detail = fmt.Sprintf("The body is larger than %d MiB", most>>20)
+	}
+	return made
+}
+
+func unreadable(err error, most int64) *refusal {
+	var limit *http.MaxBytesError
+	if errors.As(err, &limit) {
+		return tooLarge(most)
 	}
 	var network net.Error
 	if errors.As(err, &network) && network.Timeout() {

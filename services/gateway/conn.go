@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -19,6 +20,7 @@ import (
 type conn struct {
 	next     grpc.ClientConnInterface
 	bindings *bindings
+	imports  chan struct{} // has an element for each import that runs; shared by all connections
 }
 
 // Invoke completes the request and makes the call.
@@ -29,8 +31,16 @@ func (c *conn) Invoke(ctx context.Context, method string, args, reply any, opts 
 		return refuse(http.StatusInternalServerError)
 	}
 	call.binding, call.message = b, message
+	if b.most > MaxBody {
+		select {
+		case c.imports <- struct{}{}:
+			defer func() { <-c.imports }()
+		default:
+			return &refusal{status: http.StatusServiceUnavailable, reason: reasonUnavailable, retryAfter: time.Second}
+		}
+	}
 	if err := complete(call, b, message); err != nil {
-		return err
+		return c.allFaults(ctx, method, message, reply, err, opts)
 	}
 	return c.next.Invoke(ctx, method, args, reply, opts...)
 }
@@ -42,6 +52,9 @@ func (c *conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method stri
 
 // complete fills in what the body and the query carry.
 func complete(call *call, b *binding, message proto.Message) error {
+	if b.surface != call.surface {
+		return refuse(http.StatusNotFound) // "/contacts/api/x" is no integration
+	}
 	reflected := message.ProtoReflect()
 	for number := range b.bound {
 		if value := reflected.Get(b.request.Fields().ByNumber(number)); value.IsValid() && value.Interface() == "" {
@@ -81,8 +94,8 @@ func complete(call *call, b *binding, message proto.Message) error {
 // are missing.
 func decodeBody(call *call, b *binding, request protoreflect.Message) ([]jsonin.Fault, *refusal) {
 	buffer := buffers.Get().(*[]byte)
-	defer buffers.Put(buffer)
-	raw, refused := readBody(call.writer.ResponseWriter, call.request, buffer)
+	defer keepBuffer(buffer)
+	raw, refused := readBody(call.writer.ResponseWriter, call.request, buffer, b.most)
 	if refused != nil {
 		return nil, refused
 	}

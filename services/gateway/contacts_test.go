@@ -72,7 +72,8 @@ func documentedPage() *contactsv1.QueryContactsResponse {
 				},
 				Events: []*contactsv1.Event{{
 					Id: 13213, AssistantId: 1, AttendanceId: 16267, EventName: "transbordo", EventId: 12,
-					Details: map[string]string{"skill": "assistencia_tecnica", "cpf": "12345678909"}, Time: timestamppb.New(time.Date(2020, 6, 22, 16, 38, 42, 0, time.UTC)),
+					Details: map[string]string{"skill": "assistencia_tecnica", "cpf": "12345678909"}, Time: timestamppb.New(time.Date(2020, 6, 22, 19, 38, 42, 0, time.UTC)),
+					Date: "2020-06-22 16:38:42",
 				}},
 			},
 			{Id: 1, Identifier: "x", AssistantId: 2, Source: "api", ExternalId: proto.String("e"), DateCreated: "2020-01-01"},
@@ -184,6 +185,28 @@ func TestContactsBadParameters(t *testing.T) {
 			require.Contains(t, got.body, `{"message":"Bad request","invalidParams":[{`)
 			require.ElementsMatch(t, test.names, got.names(t))
 		})
+	}
+}
+
+// What the service alone knows is named with what the gateway could not read, and no query is carried out.
+func TestContactsFaultsOfBothSides(t *testing.T) {
+	h := newHarness(t, Config{})
+	h.fakes.query = func(context.Context, *contactsv1.QueryContactsRequest) (*contactsv1.QueryContactsResponse, error) {
+		return nil, errors.New("it was carried out")
+	}
+	h.fakes.check = func(request any) []rpcerr.Violation {
+		r := request.(*contactsv1.QueryContactsRequest)
+		return []rpcerr.Violation{{Field: "pagination", Reason: "of " + r.GetPagination()}, {Field: "filters.startDate", Reason: "of " + r.GetFilters().GetStartDate()}}
+	}
+	got := h.ask(t, `{"filters":{"id":"abc","startDate":"2020-02-30"},"pagination":"p"}`)
+	require.Equal(t, 400, got.status)
+	require.Equal(t, `{"message":"Bad request","invalidParams":[{"name":"filters.id","reason":"must be an integer"},`+
+		`{"name":"pagination","reason":"of p"},{"name":"filters.startDate","reason":"of 2020-02-30"}]}`, got.body)
+	require.ElementsMatch(t, []string{"filters", "pagination"}, h.ask(t, `{"filters":7,"pagination":"p"}`).names(t))
+	require.ElementsMatch(t, []string{"filters.limit", "pagination", "filters.startDate"}, h.ask(t, `{"filters":{"limit":"x"}}`).names(t))
+	require.NotEmpty(t, h.ask(t, `{"filters":{"limit":"x"}}`, "X-Api-Key: "+contactsKey).header.Get("RateLimit"))
+	for _, key := range []string{"wrong", manageKey} {
+		require.Equal(t, `{"message":"Unauthorized"}`, h.ask(t, `{"filters":{"id":"abc"}}`, "X-Api-Key: "+key).body)
 	}
 }
 

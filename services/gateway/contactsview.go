@@ -9,10 +9,7 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/messagejson"
 )
 
-const (
-	historyTimeLayout = "2006-01-02T15:04:05.000Z07:00"
-	eventDateLayout   = "2006-01-02 15:04:05"
-)
+const historyTimeLayout = "2006-01-02T15:04:05.000Z07:00"
 
 // appendContacts writes a page of attendances in the documented form, keys in the order of its example. Nothing found is a body
 // of its own, with status 404, where resultCount is a number; elsewhere it is a string.
@@ -97,8 +94,7 @@ func appendHistoryItem(dst []byte, item *contactsv1.HistoryItem) []byte {
 	return append(dst, '}')
 }
 
-// appendEvent writes an event. Its contactId is the number of the attendance, its date in UTC: the documentation does not say
-// in which time zone it is.
+// appendEvent writes an event of an attendance. Its contactId is the number of the attendance.
 func appendEvent(dst []byte, e *contactsv1.Event) []byte {
 	dst = strconv.AppendInt(append(dst, `{"id":`...), e.GetId(), 10)
 	dst = strconv.AppendInt(append(dst, `,"assistantId":`...), e.GetAssistantId(), 10)
@@ -109,8 +105,8 @@ func appendEvent(dst []byte, e *contactsv1.Event) []byte {
 	dst = appendOptional(append(dst, `,"extra1":`...), e.Extra1)
 	dst = appendOptional(append(dst, `,"extra2":`...), e.Extra2)
 	dst = appendTexts(append(dst, `,"details":`...), e.GetDetails())
-	dst = e.GetTime().AsTime().AppendFormat(append(dst, `,"date":"`...), eventDateLayout)
-	return append(dst, `"}`...)
+	dst = messagejson.AppendString(append(dst, `,"date":`...), e.GetDate())
+	return append(dst, '}')
 }
 
 func appendOptional(dst []byte, text *string) []byte {

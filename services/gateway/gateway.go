@@ -27,6 +27,10 @@ import (
 const (
 	// MaxBody is the largest body that is read, in bytes.
 	MaxBody = 256 << 10
+	// MaxImport is the same for an import of attendances, of which a thousand come at once. It is what a service takes in one call.
+	MaxImport = 4 << 20
+	// maxImports is how many imports are read and carried out at once; those beyond are asked to come back.
+	maxImports = 4
 	// MaxURL is the longest request target, in bytes.
 	MaxURL = 2 << 10
 	// MaxHeader is how much all header fields may take together, in bytes: names, values and four bytes a line.
@@ -39,6 +43,9 @@ const (
 type Config struct {
 	// Timeout is how long a call may take, and the most that a Grpc-Timeout header may ask for. Zero is DefaultTimeout.
 	Timeout time.Duration
+	// AnswerTimeout is how long the channel service waits for the agent where an integration of the Bot API has the version V1: a
+	// call there may take so much longer. Zero is DefaultTimeout.
+	AnswerTimeout time.Duration
 }
 
 // Deps are what the gateway is built from. All are required but the three that say so.
@@ -65,13 +72,15 @@ type Gateway struct {
 	mux      *runtime.ServeMux
 	bindings *bindings
 	timeout  time.Duration
-	clock    clock.Clock
-	ids      *id.Source
-	logger   *slog.Logger
-	metrics  *metrics
-	tracer   trace.Tracer // nil without tracing
-	pages    map[string]http.Handler
-	ready    func(context.Context) []Problem
+	// botTimeout is how long a call of the Bot API may take.
+	botTimeout time.Duration
+	clock      clock.Clock
+	ids        *id.Source
+	logger     *slog.Logger
+	metrics    *metrics
+	tracer     trace.Tracer // nil without tracing
+	pages      map[string]http.Handler
+	ready      func(context.Context) []Problem
 
 	draining atomic.Bool
 	refusing atomic.Bool
@@ -89,6 +98,9 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
 	}
+	if cfg.AnswerTimeout <= 0 {
+		cfg.AnswerTimeout = DefaultTimeout
+	}
 	bound, err := newBindings(services())
 	if err != nil {
 		return nil, err
@@ -96,10 +108,12 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	g := &Gateway{
 		bindings: bound,
 		timeout:  cfg.Timeout,
-		clock:    deps.Clock,
-		ids:      deps.IDs,
-		logger:   deps.Logger,
-		ready:    deps.Ready,
+		// The wait begins when the message is stored.
+		botTimeout: cfg.Timeout + cfg.AnswerTimeout,
+		clock:      deps.Clock,
+		ids:        deps.IDs,
+		logger:     deps.Logger,
+		ready:      deps.Ready,
 	}
 	if g.metrics, err = newMetrics(deps.Metrics); err != nil {
 		return nil, err

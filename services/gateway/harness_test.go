@@ -64,11 +64,18 @@ type fakes struct {
 	accountsv1.UnimplementedAccountsServiceServer
 	agentv1.UnimplementedAgentServiceServer
 	channelv1.UnimplementedChannelServiceServer
+	channelv1.UnimplementedBotApiServiceServer
 	channelv1.UnimplementedInboundServiceServer
+	channelv1.UnimplementedBotApiInboundServiceServer
 	contactsv1.UnimplementedContactsServiceServer
+	contactsv1.UnimplementedAttendanceServiceServer
 
 	receive       func(context.Context, *channelv1.ReceiveMessageRequest) (*channelv1.ReceiveMessageResponse, error)
+	receiveBot    func(context.Context, *channelv1.ReceiveBotMessageRequest) (*channelv1.ReceiveBotMessageResponse, error)
+	createBotAPI  func(context.Context, *channelv1.CreateBotApiRequest) (*channelv1.CreateBotApiResponse, error)
 	query         func(context.Context, *contactsv1.QueryContactsRequest) (*contactsv1.QueryContactsResponse, error)
+	check         func(request any) []rpcerr.Violation
+	importAll     func(context.Context, *contactsv1.ImportAttendancesRequest) (*contactsv1.ImportAttendancesResponse, error)
 	createChannel func(context.Context, *channelv1.CreateChannelRequest) (*channelv1.CreateChannelResponse, error)
 	updateChannel func(context.Context, *channelv1.UpdateChannelRequest) (*channelv1.UpdateChannelResponse, error)
 	listChannels  func(context.Context, *channelv1.ListChannelsRequest) (*channelv1.ListChannelsResponse, error)
@@ -104,9 +111,36 @@ func (f *fakes) ReceiveMessage(ctx context.Context, r *channelv1.ReceiveMessageR
 	return f.receive(ctx, r)
 }
 
+func (f *fakes) ReceiveBotMessage(ctx context.Context, r *channelv1.ReceiveBotMessageRequest) (*channelv1.ReceiveBotMessageResponse, error) {
+	f.note(ctx)
+	if f.receiveBot == nil {
+		return &channelv1.ReceiveBotMessageResponse{Code: 200, Message: "Message sent.", MessageId: "64a1b2c3d4e5f6a7b8c9d0e9"}, nil
+	}
+	return f.receiveBot(ctx, r)
+}
+
+//nolint:revive // generated from the contract
+func (f *fakes) CreateBotApi(ctx context.Context, r *channelv1.CreateBotApiRequest) (*channelv1.CreateBotApiResponse, error) {
+	f.note(ctx)
+	return f.createBotAPI(ctx, r)
+}
+
 func (f *fakes) QueryContacts(ctx context.Context, r *contactsv1.QueryContactsRequest) (*contactsv1.QueryContactsResponse, error) {
 	f.note(ctx)
 	return f.query(ctx, r)
+}
+
+// CheckRequest makes the fakes a grpcserver.Checker.
+func (f *fakes) CheckRequest(_ context.Context, request any) []rpcerr.Violation {
+	if f.check == nil {
+		return nil
+	}
+	return f.check(request)
+}
+
+func (f *fakes) ImportAttendances(ctx context.Context, r *contactsv1.ImportAttendancesRequest) (*contactsv1.ImportAttendancesResponse, error) {
+	f.note(ctx)
+	return f.importAll(ctx, r)
 }
 
 func (f *fakes) CreateChannel(ctx context.Context, r *channelv1.CreateChannelRequest) (*channelv1.CreateChannelResponse, error) {
@@ -176,8 +210,11 @@ func newFakes(t testing.TB) (*fakes, grpc.ClientConnInterface) {
 	accountsv1.RegisterAccountsServiceServer(server, f)
 	agentv1.RegisterAgentServiceServer(server, f)
 	channelv1.RegisterChannelServiceServer(server, f)
+	channelv1.RegisterBotApiServiceServer(server, f)
 	channelv1.RegisterInboundServiceServer(server, f)
+	channelv1.RegisterBotApiInboundServiceServer(server, f)
 	contactsv1.RegisterContactsServiceServer(server, f)
+	contactsv1.RegisterAttendanceServiceServer(server, f)
 	return f, server.Public()
 }
 

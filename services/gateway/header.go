@@ -74,7 +74,7 @@ func requestIDOf(header http.Header, ids *id.Source) string {
 // checkIdempotencyKey refuses a key that could not be kept: dropped silently it would protect nothing.
 func checkIdempotencyKey(call *call, b *binding) []rpcerr.Violation {
 	keys, given := call.request.Header[headerIdempotencyKey]
-	if !given || b.verb == http.MethodGet || call.surface == surfaceContacts {
+	if !given || b.verb == http.MethodGet || call.surface == surfaceContacts || call.surface == surfaceEvents {
 		return nil
 	}
 	if len(keys) == 1 && len(keys[0]) >= 1 && len(keys[0]) <= maxIdempotencyKey && !unprintable(keys[0]) {

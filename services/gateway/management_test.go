@@ -31,13 +31,13 @@ func TestManagementCreate(t *testing.T) {
 	h.fakes.createChannel = func(_ context.Context, r *channelv1.CreateChannelRequest) (*channelv1.CreateChannelResponse, error) {
 		made := proto.CloneOf(r.GetChannel())
 		made.Id, made.SigningSecret, made.InboundToken = agentID, "whsec_x", ""
-		made.State, made.CreateTime = channelv1.Channel_ACTIVE, timestamppb.New(started)
+		made.State, made.FailurePolicy, made.CreateTime = channelv1.Channel_ACTIVE, channelv1.Channel_SKIP, timestamppb.New(started)
 		return &channelv1.CreateChannelResponse{Channel: made}, nil
 	}
 	got := h.do(t, "POST", channels, `{"agentId":"`+agentID+`","webhookUrl":"https://example.com/<h>","timeout":"15s","acknowledgement":"ANY_2XX","test":true}`, bearer)
 	require.Equal(t, 200, got.status, got.body)
 	require.Equal(t, `{"id":"`+agentID+`","displayName":"","agentId":"`+agentID+`","webhookUrl":"https://example.com/<h>","test":true,"inboundTokenSet":false,`+
-		`"acknowledgement":"ANY_2XX","timeout":"15s","state":"ACTIVE","stateReason":"","signingSecret":"whsec_x","createTime":"2024-01-15T10:30:00Z"}`, got.body)
+		`"acknowledgement":"ANY_2XX","timeout":"15s","failurePolicy":"SKIP","state":"ACTIVE","stateReason":"","signingSecret":"whsec_x","createTime":"2024-01-15T10:30:00Z"}`, got.body)
 	require.Equal(t, "no-store", got.header.Get("Cache-Control"))
 
 	h.fakes.createAPIKey = func(_ context.Context, r *accountsv1.CreateApiKeyRequest) (*accountsv1.CreateApiKeyResponse, error) {

@@ -35,13 +35,20 @@ func (g *Gateway) newMux(deps Deps) (*runtime.ServeMux, error) {
 		runtime.WithForwardResponseRewriter(rewriteResponse),
 	)
 	ctx := context.Background() //nolint:forbidigo // of the registrations, which nobody called and which wait for nothing
-	through := func(next grpc.ClientConnInterface) *conn { return &conn{next: next, bindings: g.bindings} }
+	imports := make(chan struct{}, maxImports)
+	through := func(next grpc.ClientConnInterface) *conn {
+		return &conn{next: next, bindings: g.bindings, imports: imports}
+	}
 	// The mux tries the newest registration first: the busiest route comes last.
 	err := errors.Join(
 		accountsv1.RegisterAccountsServiceHandlerClient(ctx, mux, accountsv1.NewAccountsServiceClient(through(deps.Accounts))),
 		agentv1.RegisterAgentServiceHandlerClient(ctx, mux, agentv1.NewAgentServiceClient(through(deps.Agent))),
 		channelv1.RegisterChannelServiceHandlerClient(ctx, mux, channelv1.NewChannelServiceClient(through(deps.Channel))),
+		channelv1.RegisterBotApiServiceHandlerClient(ctx, mux, channelv1.NewBotApiServiceClient(through(deps.Channel))),
+		channelv1.RegisterDeliveryServiceHandlerClient(ctx, mux, channelv1.NewDeliveryServiceClient(through(deps.Channel))),
+		contactsv1.RegisterAttendanceServiceHandlerClient(ctx, mux, contactsv1.NewAttendanceServiceClient(through(deps.Contacts))),
 		contactsv1.RegisterContactsServiceHandlerClient(ctx, mux, contactsv1.NewContactsServiceClient(through(deps.Contacts))),
+		channelv1.RegisterBotApiInboundServiceHandlerClient(ctx, mux, channelv1.NewBotApiInboundServiceClient(through(deps.Channel))),
 		channelv1.RegisterInboundServiceHandlerClient(ctx, mux, channelv1.NewInboundServiceClient(through(deps.Channel))),
 	)
 	if err != nil {

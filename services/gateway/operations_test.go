@@ -79,3 +79,21 @@ func TestSpans(t *testing.T) {
 	md, _, _ := h.fakes.seen()
 	require.Equal(t, []string{"00-0af7651916cd43dd8448eb211c80319c-" + span.SpanContext().SpanID().String() + "-01"}, md.Get("traceparent"))
 }
+
+func TestACallerDoesNotDecideWhatIsTraced(t *testing.T) {
+	spans := tracetest.NewSpanRecorder()
+	h := newHarness(t, Config{}, func(d *Deps) { d.Tracing = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)) })
+	for i, sent := range []string{
+		"Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", "Traceparent: nonsense", "Traceparent: ",
+	} {
+		h.post(t, goodMessage, sent, "Tracestate: ot=th:fff,vendor=x")
+		require.Eventually(t, func() bool { return len(spans.Ended()) == i+1 }, 5*time.Second, time.Millisecond)
+		span := spans.Ended()[i]
+		require.True(t, span.SpanContext().IsSampled())
+		require.Zero(t, span.SpanContext().TraceState().Len())
+		require.Equal(t, i == 0, span.Parent().IsValid())
+		md, _, _ := h.fakes.seen()
+		require.Equal(t, []string{"00-" + span.SpanContext().TraceID().String() + "-" + span.SpanContext().SpanID().String() + "-01"}, md.Get("traceparent"))
+		require.Empty(t, md.Get("tracestate"))
+	}
+}

@@ -46,6 +46,10 @@ func forwardResponse(_ context.Context, w http.ResponseWriter, message proto.Mes
 		if len(answer.GetContacts()) == 0 {
 			w.WriteHeader(http.StatusNotFound)
 		}
+	case *contactsv1.QueryEventsResponse:
+		if len(answer.GetEvents()) == 0 {
+			w.WriteHeader(http.StatusNotFound)
+		}
 	}
 	return nil
 }
@@ -75,6 +79,8 @@ func rewriteResponse(ctx context.Context, message proto.Message) (any, error) {
 	case *contactsv1.QueryContactsResponse:
 		request, _ := callFrom(ctx).message.(*contactsv1.QueryContactsRequest)
 		return written(appendContacts(nil, request, answer)), nil
+	case *contactsv1.QueryEventsResponse:
+		return written(appendEvents(nil, answer)), nil
 	}
 	return message, nil
 }

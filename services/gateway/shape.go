@@ -116,21 +116,43 @@ func sentence(status int) string {
 	return text[:1] + strings.ReplaceAll(strings.ToLower(text[1:]), "uri", "URI")
 }
 
-// shapeBotAPI is the form of the Bot API.
+// shapeBotAPI is the form of the Bot API. A 400 names the first bad part.
 func shapeBotAPI(r *refusal) shaped {
-	message, ok := botAPIMessages[r.status]
-	if !ok {
-		message = sentence(r.status) + "."
+	code := r.status
+	if code == http.StatusForbidden {
+		code = http.StatusUnauthorized
 	}
-	body := append([]byte(`{"code":`), strconv.Itoa(r.status)...)
+	message, ok := botAPIMessages[code]
+	switch {
+	case code == http.StatusBadRequest:
+		message = "Bad request: " + badPart(r)
+	case !ok:
+		message = sentence(code) + "."
+	}
+	body := append([]byte(`{"code":`), strconv.Itoa(code)...)
 	body = append(body, `,"message":`...)
-	return shaped{status: r.status, contentType: jsonType, body: append(messagejson.AppendString(body, message), '}')}
+	return shaped{status: code, contentType: jsonType, body: append(messagejson.AppendString(body, message), '}')}
 }
 
 var botAPIMessages = map[int]string{
-	http.StatusNotFound:            "Client not found.",
-	http.StatusInternalServerError: "Unexpected Error.",
-	http.StatusServiceUnavailable:  "Unavailable.",
+	http.StatusNotFound:              "Client not found.",
+	http.StatusRequestEntityTooLarge: "Payload too large.",
+	http.StatusInternalServerError:   "Unexpected Error.",
+	http.StatusServiceUnavailable:    "Unavailable.",
+	http.StatusGatewayTimeout:        "Assistant timed out.",
+}
+
+// badPart is the first part of a request to the Bot API that is bad, in the order of the documentation; the body when it cannot be
+// read at all.
+func badPart(r *refusal) string {
+	for _, part := range []string{"identifier", "input", "context", headerIdempotencyKey} {
+		for _, v := range r.invalid {
+			if name := v.Field; name == part || within(name, part) {
+				return part
+			}
+		}
+	}
+	return "body"
 }
 
 // appendInvalid appends the list of bad parameters, each name once.

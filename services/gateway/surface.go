@@ -13,7 +13,7 @@ const (
 	surfaceAPIChannel                  // /webhooks
 	surfaceContacts                    // /contacts
 	surfaceEvents                      // /events
-	surfaceBotAPI                      // /{slug}/api/{id}
+	surfaceBotAPI                      // /{slug}/api, and what is below
 	surfaces                           // how many there are
 )
 
@@ -45,7 +45,7 @@ func surfaceOf(path string) surface {
 	case "", "console":
 		return surfaceOther
 	}
-	if integration, ok := strings.CutPrefix(rest, "api/"); ok && integration != "" && !strings.Contains(integration, "/") {
+	if rest == "api" || strings.HasPrefix(rest, "api/") {
 		return surfaceBotAPI
 	}
 	return surfaceOther

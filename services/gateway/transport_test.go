@@ -34,6 +34,7 @@ var everySurface = map[string]struct {
 }{
 	"API Channel": {path: "/webhooks/api", failure: func(int, string) string { return `^\{"status":"error","message":"[^"]+\."(,"invalidParams":\[\])?\}$` }},
 	"contacts":    {path: "/contacts/acme", failure: func(int, string) string { return `^\{"message":"[^"]+"(,"invalidParams":\[.*\])?\}$` }},
+	"events":      {path: "/events/acme", failure: func(int, string) string { return `^\{"message":"[^"]+"(,"invalidParams":\[.*\])?\}$` }},
 	"management": {path: "/v1/instances/acme/channels", failure: func(status int, path string) string {
 		return fmt.Sprintf(`^\{"type":"https://httpproblems.com/http-status/%d","title":"%s","status":%d,"detail":"[^"]+","instance":"%s".*,"requestId":"[^"]+"\}$`,
 			status, http.StatusText(status), status, path)
@@ -110,31 +111,32 @@ func TestUnknownPaths(t *testing.T) {
 		return fmt.Sprintf(`{"type":"https://httpproblems.com/http-status/404","title":"Not Found","status":404,"detail":"There is nothing at this path","instance":%q,"requestId":"r1"}`, path)
 	}
 	tests := map[string]string{
-		"/webhooks":                        `{"status":"error","message":"Not found."}`,
-		"/webhooks/":                       `{"status":"error","message":"Not found."}`,
-		"/webhooks/api/":                   `{"status":"error","message":"Not found."}`,
-		"/webhooks/api/x":                  `{"status":"error","message":"Not found."}`,
-		"/webhooks/../v1/instances":        `{"status":"error","message":"Not found."}`,
-		"/webhooks%2Fapi":                  problem("/webhooks%2Fapi"),
-		"//webhooks/api":                   problem("//webhooks/api"),
-		"/contacts":                        `{"contacts":[],"resultCount":0}`,
-		"/contacts/":                       `{"contacts":[],"resultCount":0}`,
-		"/contacts/acme/more":              `{"contacts":[],"resultCount":0}`,
-		"/events/acme":                     `{"events":[],"resultCount":0}`,
-		"/acme/api/64a1b2c3d4e5f6a7b8c9d0": `{"code":404,"message":"Client not found."}`,
-		"/acme/api/":                       problem("/acme/api/"),
-		"/acme/api/a/b":                    problem("/acme/api/a/b"),
-		"/v1/api/x":                        problem("/v1/api/x"),
-		"/console/api/x":                   problem("/console/api/x"),
-		"/v1":                              problem("/v1"),
-		"/v1/instances/":                   problem("/v1/instances/"),
-		"/v1/instances//channels":          problem("/v1/instances//channels"),
-		"/v1/instances/acme%2Fchannels/x":  problem("/v1/instances/acme%2Fchannels/x"),
-		"/conversation":                    problem("/conversation"),
-		"/conversation/complete/x":         problem("/conversation/complete/x"),
-		"/":                                problem("/"),
-		"/favicon.ico":                     problem("/favicon.ico"),
-		"/docs/":                           problem("/docs/"),
+		"/webhooks":                       `{"status":"error","message":"Not found."}`,
+		"/webhooks/":                      `{"status":"error","message":"Not found."}`,
+		"/webhooks/api/":                  `{"status":"error","message":"Not found."}`,
+		"/webhooks/api/x":                 `{"status":"error","message":"Not found."}`,
+		"/webhooks/../v1/instances":       `{"status":"error","message":"Not found."}`,
+		"/webhooks%2Fapi":                 problem("/webhooks%2Fapi"),
+		"//webhooks/api":                  problem("//webhooks/api"),
+		"/contacts":                       `{"contacts":[],"resultCount":0}`,
+		"/contacts/":                      `{"contacts":[],"resultCount":0}`,
+		"/contacts/acme/more":             `{"contacts":[],"resultCount":0}`,
+		"/events":                         `{"events":[],"resultCount":0}`,
+		"/events/acme/more":               `{"events":[],"resultCount":0}`,
+		"/acme/api":                       `{"code":404,"message":"Client not found."}`,
+		"/acme/api/":                      `{"code":404,"message":"Client not found."}`,
+		"/acme/api/a/b":                   `{"code":404,"message":"Client not found."}`,
+		"/v1/api/x":                       problem("/v1/api/x"),
+		"/console/api/x":                  problem("/console/api/x"),
+		"/v1":                             problem("/v1"),
+		"/v1/instances/":                  problem("/v1/instances/"),
+		"/v1/instances//channels":         problem("/v1/instances//channels"),
+		"/v1/instances/acme%2Fchannels/x": problem("/v1/instances/acme%2Fchannels/x"),
+		"/conversation":                   problem("/conversation"),
+		"/conversation/complete/x":        problem("/conversation/complete/x"),
+		"/":                               problem("/"),
+		"/favicon.ico":                    problem("/favicon.ico"),
+		"/docs/":                          problem("/docs/"),
 	}
 	h := newHarness(t, Config{})
 	for path, body := range tests {
@@ -175,6 +177,7 @@ func TestWhatReachesTheServices(t *testing.T) {
 	require.Equal(t, map[string][]string{
 		"authorization": {"Bearer token"}, "x-api-key": {"key"}, "x-request-id": {"call-1"}, "idempotency-key": {"once"},
 		"traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}, "tracestate": {"a=b"},
+		"x-forwarded-for": {"127.0.0.1"}, // the caller's address as the gateway sees it
 	}, map[string][]string(md))
 }
 

@@ -44,13 +44,21 @@ type demoCommand struct {
 // demoState is what a second start must know of the first: kept in the data
 // folder, because a key and a signing secret are shown only once.
 type demoState struct {
-	AgentID       string `json:"agentId"`
-	ChannelID     string `json:"channelId"`
-	SigningSecret string `json:"signingSecret"`
-	Key           string `json:"key"`
-	WebhookURL    string `json:"webhookUrl"`
+	AgentID       string  `json:"agentId"`
+	ChannelID     string  `json:"channelId"`
+	SigningSecret string  `json:"signingSecret"`
+	Key           string  `json:"key"`
+	WebhookURL    string  `json:"webhookUrl"`
+	BotAPI        demoBot `json:"botApi"`
 	// Starts counts the starts: each sends its message as somebody new.
 	Starts int `json:"starts"`
+}
+
+// demoBot is the integration of the Bot API.
+type demoBot struct {
+	ID            string `json:"id"`
+	Token         string `json:"token"`
+	SigningSecret string `json:"signingSecret"`
 }
 
 // Run serves everything, sends a first message, shows its answer, says what to
@@ -108,13 +116,17 @@ func (c *demoCommand) show(ctx context.Context, out io.Writer, running app.Runni
 	if err := d.prepare(ctx, "http://"+listener.Addr().String()+"/"); err != nil {
 		return err
 	}
-	secret, err := webhook.ParseSecret(d.state.SigningSecret)
-	if err != nil {
-		return fmt.Errorf("read signing secret: %w", err)
+	var secrets []webhook.Secret
+	for _, text := range []string{d.state.SigningSecret, d.state.BotAPI.SigningSecret} {
+		secret, err := webhook.ParseSecret(text)
+		if err != nil {
+			return fmt.Errorf("read signing secret: %w", err)
+		}
+		secrets = append(secrets, secret)
 	}
 	show := printReceived(out)
 	handler <- receiver.New(receiver.Options{
-		Secrets: []webhook.Secret{secret},
+		Secrets: secrets,
 		Clock:   clock.System(),
 		Show: func(r receiver.Received) {
 			show(r)
@@ -198,8 +210,8 @@ func (d *demo) listen(ctx context.Context) (net.Listener, error) {
 	return listener, nil
 }
 
-// prepare makes instance, agent, channel and key at the first start, and
-// points the channel here at later ones. Every create carries an idempotency
+// prepare makes instance, agent, channel, integration and key at the first
+// start, and points them here at later ones. Every create carries an idempotency
 // key, so that a start that was cut off is gone on with.
 func (d *demo) prepare(ctx context.Context, webhookURL string) error {
 	base := "/v1/instances/" + demoInstance
@@ -223,12 +235,22 @@ func (d *demo) prepare(ctx context.Context, webhookURL string) error {
 		if err := d.create(ctx, base+"/apiKeys", scopes, &key); err != nil {
 			return err
 		}
-		d.state = demoState{AgentID: agent.ID, ChannelID: channel.ID, SigningSecret: channel.SigningSecret, Key: key.Key}
+		d.state.AgentID, d.state.ChannelID, d.state.SigningSecret, d.state.Key = agent.ID, channel.ID, channel.SigningSecret, key.Key
+	}
+	if d.state.BotAPI.ID == "" {
+		fields := map[string]any{
+			"displayName": "Demo", "agentId": d.state.AgentID, "includeContext": true, "callbackUrl": "http://127.0.0.1/", "callbackToken": "demo",
+		}
+		if err := d.create(ctx, base+"/botApis", fields, &d.state.BotAPI); err != nil {
+			return err
+		}
+		d.state.WebhookURL = "" // it is pointed here below
 	}
 	if d.state.WebhookURL != webhookURL {
-		err := d.call(ctx, http.MethodPatch, base+"/channels/"+d.state.ChannelID, "", d.rootKey, map[string]any{"webhookUrl": webhookURL}, nil)
-		if err != nil {
-			return err
+		for path, field := range map[string]string{"/channels/" + d.state.ChannelID: "webhookUrl", "/botApis/" + d.state.BotAPI.ID: "callbackUrl"} {
+			if err := d.call(ctx, http.MethodPatch, base+path, "", d.rootKey, map[string]any{field: webhookURL}, nil); err != nil {
+				return err
+			}
 		}
 		d.state.WebhookURL = webhookURL
 	}
@@ -320,6 +342,9 @@ Prosa is up at %[1]s; its data is in %[5]s. Try, in another terminal:
   # Send a message as a customer; the answer appears here.
   curl -i %[1]s/webhooks/api -H 'Content-Type: application/json' -d '{"channelId":"%[2]s","clientIdentifier":"%[6]s","type":"text","text":"Meu pedido","postback":"index0"}'
 
+  # The same by the Bot API, with variables; one callback carries the whole answer.
+  curl -i %[1]s/%[3]s/api/%[7]s -H 'Authorization: %[8]s' -H 'Content-Type: application/json' -d '{"identifier":"%[6]s","input":{"text":"Olá"},"context":{"name":"Ana"}}'
+
   # Find attendances, with what was said.
   curl -s %[1]s/contacts/%[3]s -H 'x-api-key: %[4]s' -H 'Content-Type: application/json' -d '{"filters":{"identifier":"%[6]s"},"flags":{"history":true,"events":true}}'
 
@@ -330,6 +355,6 @@ Prosa is up at %[1]s; its data is in %[5]s. Try, in another terminal:
 
 All calls are listed at %[1]s/docs. Stop with Ctrl-C; the next start finds everything again.
 
-`, d.base, d.state.ChannelID, demoInstance, d.state.Key, filepath.Dir(d.file), d.person())
+`, d.base, d.state.ChannelID, demoInstance, d.state.Key, filepath.Dir(d.file), d.person(), d.state.BotAPI.ID, d.state.BotAPI.Token)
 	return err
 }

@@ -47,7 +47,15 @@ func TestUnknownSettingsAndCommandsAreRefused(t *testing.T) {
 		{"nothing"},
 		{"serve", "nobody"},
 		{"listen", "--fail-rate=1.1"},
+		{"listen", "--fail-rate=NaN"},
+		{"listen", "--fail-first=-1"},
 		{"listen", "--delay=-1s"},
+		{"listen", "--slow=-1s"},
+		{"listen", "--status=199"},
+		{"listen", "--status=200,600"},
+		{"listen", "--status=500", "--drop"},
+		{"listen", "--body=x", "--slow=1s"},
+		{"listen", "--retry-after=a\nb"},
 	} {
 		code, _, stderr := prosa(t, args...)
 		require.Equal(t, 2, code, args)

@@ -15,7 +15,8 @@ type cost struct {
 	// commits is how many durable transactions it takes, in all stores; each is
 	// one fsync.
 	commits float64
-	// cpu is how much processor time it takes, in microseconds.
+	// cpu is how much processor time it takes, in microseconds; 0 if it cannot be
+	// told from that of the load.
 	cpu float64
 }
 

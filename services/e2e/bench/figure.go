@@ -14,6 +14,18 @@ import (
 	"github.com/prosa-chat/prosa/services/e2e/internal/harness"
 )
 
+// measurement is one line of the table.
+type measurement interface {
+	title() string
+	measure(ctx context.Context, binary string, p plan) (result, error)
+}
+
+// runner is one of two things that are measured against each other. It gives
+// how many messages a second went the measured way.
+type runner interface {
+	run(ctx context.Context) (perSecond float64, err error)
+}
+
 // figure is one ratio: the throughput of Prosa over that of a reference.
 type figure struct {
 	name        string
@@ -25,6 +37,8 @@ type figure struct {
 	// whole waits for the answers, not only for the acknowledgements.
 	whole bool
 }
+
+func (f figure) title() string { return f.name }
 
 var durableAccept = figure{
 	name: "durable accept", must: 0.6, reach: 1,
@@ -57,9 +71,13 @@ func (r result) String() string {
 	if r.same < sameLow || r.same > sameHigh {
 		void = " (noisy: void)"
 	}
-	return fmt.Sprintf("%-16s %8.2f %15s %6.2f %6.2f %10.0f/s %10.0f/s %12.3f %9.0fµs   %.2f%s",
+	processor := "–"
+	if r.cost.cpu > 0 {
+		processor = fmt.Sprintf("%.0fµs", r.cost.cpu)
+	}
+	return fmt.Sprintf("%-16s %8.2f %15s %6.2f %6.2f %10.0f/s %10.0f/s %12.3f %11s   %.2f%s",
 		r.name, median(r.ratios), fmt.Sprintf("%.2f–%.2f", slices.Min(r.ratios), slices.Max(r.ratios)),
-		r.must, r.reach, median(r.prosa), median(r.reference), r.cost.commits, r.cost.cpu, r.same, void)
+		r.must, r.reach, median(r.prosa), median(r.reference), r.cost.commits, processor, r.same, void)
 }
 
 func median(values []float64) float64 {
@@ -130,10 +148,10 @@ func (f figure) measure(ctx context.Context, binary string, p plan) (result, err
 }
 
 // alternate measures a against b in turns A B B A.
-func (f figure) alternate(ctx context.Context, pairs int, a, b load) (result, error) {
+func (f figure) alternate(ctx context.Context, pairs int, a, b runner) (result, error) {
 	r := result{figure: f}
-	once := func(l load) (float64, error) { return l.run(ctx) }
-	for _, l := range []load{a, b} { // warm up
+	once := func(l runner) (float64, error) { return l.run(ctx) }
+	for _, l := range []runner{a, b} { // warm up
 		if _, err := once(l); err != nil {
 			return r, err
 		}

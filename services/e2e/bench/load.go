@@ -59,12 +59,8 @@ func (l load) run(ctx context.Context) (perSecond float64, err error) {
 		return 0, err
 	}
 	if arrived != nil {
-		select {
-		case <-arrived:
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-time.After(2 * time.Minute):
-			return 0, fmt.Errorf("answers are missing: %d of %d", l.receiver.left(), l.plan.messages)
+		if err := l.receiver.await(ctx, arrived, l.plan.messages); err != nil {
+			return 0, err
 		}
 	}
 	return float64(l.plan.messages) / time.Since(start).Seconds(), nil
@@ -119,7 +115,17 @@ func (c *counter) expect(count int) <-chan struct{} {
 	return done
 }
 
-func (c *counter) left() int64 { return c.missing.Load() }
+// await waits for the channel that expect gave for a count.
+func (c *counter) await(ctx context.Context, arrived <-chan struct{}, count int) error {
+	select {
+	case <-arrived:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(2 * time.Minute):
+		return fmt.Errorf("answers are missing: %d of %d", c.missing.Load(), count)
+	}
+}
 
 func (c *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if _, err := io.Copy(io.Discard, r.Body); err != nil {

@@ -75,13 +75,13 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), store, p.pairs, p.messages, p.senders),
 		fmt.Sprintf("%-16s %8s %15s %6s %6s %12s %12s %12s %11s   %s", "figure", "ratio", "range", "must", "reach", "prosa", "reference", "commits/msg", "CPU/msg", "A/A")}
 	var errs []error
-	for _, figure := range []figure{durableAccept, wholeWay} {
-		if *only != "" && *only != figure.name {
+	for _, figure := range []measurement{durableAccept, wholeWay, orderedLanes} {
+		if *only != "" && *only != figure.title() {
 			continue
 		}
 		result, err := figure.measure(ctx, binary, p)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", figure.name, err))
+			errs = append(errs, fmt.Errorf("%s: %w", figure.title(), err))
 			continue
 		}
 		lines = append(lines, result.String())

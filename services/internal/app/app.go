@@ -112,7 +112,7 @@ func newProcess(ctx context.Context, o Options) (*process, error) {
 			return nil, err
 		}
 	}
-	tracing, err := telemetry.NewTracerProvider(ctx, o.Settings.OTLPEndpoint, "prosa")
+	tracing, err := telemetry.NewTracerProvider(ctx, o.Settings.OTLPEndpoint, "prosa", o.Settings.TraceRatio)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/prosa-chat/prosa/services/gateway"
 	"github.com/prosa-chat/prosa/services/internal/egress"
 	"github.com/prosa-chat/prosa/services/internal/lifecycle"
+	"github.com/prosa-chat/prosa/services/internal/ratelimit"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 )
 
@@ -151,17 +152,32 @@ func (p *process) newChannel(db *sqldb.DB) (service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return channel.New(channel.Config{
-		TurnsOff:  !s.Turns,
-		Schedule:  s.RetrySchedule,
-		StopGrace: p.workersGrace(),
-	}, channel.Deps{
+	deps := channel.Deps{
 		DB: db, Clock: p.clock, IDs: p.ids, Box: p.box, Logger: p.logger, Metrics: p.metrics,
 		Agent:     agentv1.NewTurnServiceClient(p.services(roleAgent)),
 		Instances: p.lookup,
 		Guard:     egress.NewGuard(allowed, s.EgressHTTP),
 		Version:   p.options.Version,
-	})
+	}
+	if p.tracing.Enabled {
+		deps.Tracer = p.tracing.Provider
+	}
+	return channel.New(channel.Config{
+		TurnsOff:      !s.Turns,
+		EndpointRate:  rateOf(s.InboundRate, s.InboundBurst),
+		RefusedRate:   rateOf(s.RefusedRate, s.RefusedBurst),
+		AnswerTimeout: s.AnswerTimeout,
+		Schedule:      s.RetrySchedule,
+		StopGrace:     p.workersGrace(),
+	}, deps)
+}
+
+// rateOf is a limit as the services have it: there, zero is the default.
+func rateOf(perSecond, burst int) ratelimit.Rate {
+	if perSecond == 0 {
+		perSecond = -1
+	}
+	return ratelimit.Rate{PerSecond: perSecond, Burst: burst}
 }
 
 // frontDoor is the gateway while it listens.
@@ -188,7 +204,7 @@ func (p *process) startGateway(ctx context.Context) (*frontDoor, error) {
 	if p.tracing.Enabled {
 		deps.Tracing = p.tracing.Provider
 	}
-	front, err := gateway.New(gateway.Config{}, deps)
+	front, err := gateway.New(gateway.Config{AnswerTimeout: p.options.Settings.AnswerTimeout}, deps)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -54,9 +55,15 @@ secret-key: ""
 egress-allow: ""
 egress-http: false
 retry-schedule: "5s,30s,2m0s,10m0s,30m0s,1h0m0s,3h0m0s,6h0m0s,12h0m0s,24h0m0s"
+inbound-rate: "1000"
+inbound-burst: "2000"
+refused-rate: "10"
+refused-burst: "50"
 turns: true
+answer-timeout: "30s"
 drain-delay: "0s"
 otlp-endpoint: ""
+trace-ratio: "1"
 log-level: "info"
 log-format: "auto"
 `, shown.String())
@@ -98,7 +105,7 @@ func TestSecretsAreMasked(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	long := strings.Repeat("k", 32)
-	valid := config.Settings{RootKey: long, DrainDelay: 20 * time.Second, SecretKey: long, DatabaseURL: "postgres://localhost/prosa", EgressAllow: []string{"10.1.2.3/8", "::1"}}
+	valid := config.Settings{TraceRatio: 1, InboundRate: 1_000_000, InboundBurst: 1_000_000, RefusedRate: 0, RootKey: long, DrainDelay: 20 * time.Second, SecretKey: long, DatabaseURL: "postgres://localhost/prosa", EgressAllow: []string{"10.1.2.3/8", "::1"}}
 	require.NoError(t, valid.Validate())
 
 	tests := []struct {
@@ -115,9 +122,18 @@ func TestValidate(t *testing.T) {
 		{"not PostgreSQL", config.Settings{DatabaseURL: "mysql://h", SecretKey: long}, []string{"database-url"}},
 		{"PostgreSQL without a secret key", config.Settings{DatabaseURL: "postgres://h"}, []string{"secret-key"}},
 		{"bad range", config.Settings{EgressAllow: []string{"10.0.0.0/33"}}, []string{"egress-allow"}},
+		{"no time for answers", config.Settings{AnswerTimeout: time.Second - 1}, []string{"answer-timeout"}},
+		{"answers over the limit", config.Settings{AnswerTimeout: 4*time.Minute + 1}, []string{"answer-timeout"}},
 		{"drain delay over the limit", config.Settings{DrainDelay: 20*time.Second + 1}, []string{"drain-delay"}},
+		{"trace ratio over the limit", config.Settings{TraceRatio: math.Nextafter(1, 2)}, []string{"trace-ratio"}},
+		{"trace ratio below the limit", config.Settings{TraceRatio: math.Nextafter(0, -1)}, []string{"trace-ratio"}},
+		{"trace ratio that is no number", config.Settings{TraceRatio: math.NaN()}, []string{"trace-ratio"}},
 		{"half of TLS", config.Settings{TLSCert: "c"}, []string{"tls-cert"}},
 		{"TLS and insecure", config.Settings{TLSCert: "c", TLSKey: "k", TLSCA: "a", InsecureInternal: true}, []string{"insecure-internal"}},
+		{"negative rate", config.Settings{InboundRate: -1}, []string{"inbound-rate"}},
+		{"rate over the limit", config.Settings{RefusedRate: 1_000_001, RefusedBurst: 1}, []string{"refused-rate"}},
+		{"no burst", config.Settings{InboundRate: 1}, []string{"inbound-burst"}},
+		{"burst over the limit", config.Settings{RefusedRate: 1, RefusedBurst: 1_000_001}, []string{"refused-burst"}},
 		{"all at once", config.Settings{RootKey: "x", SecretKey: "y", TLSCA: "a"}, []string{"root-key", "secret-key", "tls-cert"}},
 	}
 	for _, test := range tests {

@@ -6,6 +6,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -46,13 +47,19 @@ type Settings struct {
 	EgressAllow   []string         `help:"CIDR ranges that webhooks may reach although private, separated by commas."`
 	EgressHTTP    bool             `name:"egress-http" help:"Allow plain http targets."`
 	RetrySchedule webhook.Schedule `default:"5s,30s,2m,10m,30m,1h,3h,6h,12h,24h" help:"Waits between the attempts of a delivery, separated by commas; each is varied by 20 %."`
+	InboundRate   int              `default:"1000" help:"Messages a second that one channel takes in each process; 0 is no limit."`
+	InboundBurst  int              `default:"2000" help:"Messages that one channel takes at once after a pause."`
+	RefusedRate   int              `default:"10" help:"Messages a second to channels that there are not, or with wrong tokens, that are looked at for each caller's address; 0 is no limit."`
+	RefusedBurst  int              `default:"50" help:"How many of those are looked at at once after a pause."`
 	Turns         bool             `default:"true" negatable:"" help:"Answer accepted messages. Switched off, messages are accepted and wait."`
+	AnswerTimeout time.Duration    `default:"30s" help:"How long a call of the Bot API waits for the agent where the integration has the version V1, from 1s to 4m. The turn goes on after it."`
 
 	DrainDelay time.Duration `default:"0s" help:"How long a stopping process says that it is not ready, and still serves, so that balancers can turn away; at most 20s."`
 
-	OTLPEndpoint string `name:"otlp-endpoint" help:"OTLP gRPC endpoint (host:port) for traces. Default: none are made."`
-	LogLevel     string `default:"info" enum:"debug,info,warn,error" help:"What is logged: debug, info, warn or error."`
-	LogFormat    string `default:"auto" enum:"auto,text,json" help:"Form of the log: text, json, or auto (text on a terminal, else json)."`
+	OTLPEndpoint string  `name:"otlp-endpoint" help:"OTLP gRPC endpoint (host:port) for traces. Default: none are made."`
+	TraceRatio   float64 `default:"1" help:"Part of the traces that is kept, from 0 to 1; the same in every process."`
+	LogLevel     string  `default:"info" enum:"debug,info,warn,error" help:"What is logged: debug, info, warn or error."`
+	LogFormat    string  `default:"auto" enum:"auto,text,json" help:"Form of the log: text, json, or auto (text on a terminal, else json)."`
 }
 
 // minKeyLength is the shortest root or secret key that is taken, in
@@ -61,6 +68,13 @@ const minKeyLength = 32
 
 // unsendable says that a header field cannot hold a character.
 func unsendable(r rune) bool { return r < ' ' || r > '~' }
+
+// maxRate is the highest rate that can be counted, in calls a second.
+const maxRate = 1_000_000
+
+// maxAnswerTimeout leaves the gateway time to store the message before, within
+// the longest time that any call may take.
+const maxAnswerTimeout = 4 * time.Minute
 
 // maxDrainDelay leaves a stop the time to finish what is in flight.
 const maxDrainDelay = 20 * time.Second
@@ -99,8 +113,25 @@ func (s *Settings) Validate() error {
 	if _, err := s.EgressPrefixes(); err != nil {
 		faults = append(faults, err)
 	}
+	for _, limit := range []struct {
+		name        string
+		rate, burst int
+	}{{"inbound", s.InboundRate, s.InboundBurst}, {"refused", s.RefusedRate, s.RefusedBurst}} {
+		if limit.rate < 0 || limit.rate > maxRate {
+			fault("%s-rate: must be from 0 to %d", limit.name, maxRate)
+		}
+		if limit.rate != 0 && (limit.burst < 1 || limit.burst > maxRate) {
+			fault("%s-burst: must be from 1 to %d", limit.name, maxRate)
+		}
+	}
+	if s.AnswerTimeout != 0 && (s.AnswerTimeout < time.Second || s.AnswerTimeout > maxAnswerTimeout) { // 0: the default
+		fault("answer-timeout: must be from 1s to %s", maxAnswerTimeout)
+	}
 	if s.DrainDelay < 0 || s.DrainDelay > maxDrainDelay {
 		fault("drain-delay: must be from 0s to %s", maxDrainDelay)
+	}
+	if s.TraceRatio < 0 || s.TraceRatio > 1 || math.IsNaN(s.TraceRatio) {
+		fault("trace-ratio: must be from 0 to 1")
 	}
 	given := 0
 	for _, file := range []string{s.TLSCert, s.TLSKey, s.TLSCA} {

@@ -24,6 +24,17 @@ import (
 // resolver returns a resolver whose every question for an IPv4 address is
 // answered by answer, which may say something else each time.
 func resolver(answer func() []netip.Addr) *net.Resolver {
+	return resolverOf(func(asked dnsmessage.Type) []netip.Addr {
+		if asked != dnsmessage.TypeA {
+			return nil
+		}
+		return answer()
+	})
+}
+
+// resolverOf returns a resolver whose every question is answered by answer,
+// with addresses of the family that is asked for.
+func resolverOf(answer func(asked dnsmessage.Type) []netip.Addr) *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		near, far := net.Pipe()
 		go serveDNS(far, answer)
@@ -32,7 +43,7 @@ func resolver(answer func() []netip.Addr) *net.Resolver {
 }
 
 // serveDNS answers the questions on conn, which is framed as DNS over TCP.
-func serveDNS(conn net.Conn, answer func() []netip.Addr) {
+func serveDNS(conn net.Conn, answer func(asked dnsmessage.Type) []netip.Addr) {
 	defer func() { _ = conn.Close() }()
 	for {
 		var size [2]byte
@@ -48,13 +59,15 @@ func serveDNS(conn net.Conn, answer func() []netip.Addr) {
 			return
 		}
 		message.Response, message.Additionals = true, nil
-		if question := message.Questions[0]; question.Type == dnsmessage.TypeA {
-			for _, addr := range answer() {
-				message.Answers = append(message.Answers, dnsmessage.Resource{
-					Header: dnsmessage.ResourceHeader{Name: question.Name, Type: question.Type, Class: question.Class},
-					Body:   &dnsmessage.AResource{A: addr.As4()},
-				})
+		question := message.Questions[0]
+		for _, addr := range answer(question.Type) {
+			record := dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: question.Name, Type: question.Type, Class: question.Class}}
+			if addr.Is4() {
+				record.Body = &dnsmessage.AResource{A: addr.As4()}
+			} else {
+				record.Body = &dnsmessage.AAAAResource{AAAA: addr.As16()}
 			}
+			message.Answers = append(message.Answers, record)
 		}
 		reply, err := message.AppendPack(size[:])
 		if err != nil {

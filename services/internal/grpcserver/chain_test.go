@@ -20,6 +20,7 @@ import (
 	channelv1 "github.com/prosa-chat/prosa/gen/go/prosa/channel/v1"
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
 	"github.com/prosa-chat/prosa/services/internal/auth"
+	"github.com/prosa-chat/prosa/services/internal/grpcclient"
 	"github.com/prosa-chat/prosa/services/internal/grpcserver"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
@@ -214,6 +215,29 @@ func TestSpans(t *testing.T) {
 		require.NotContains(t, attr.Value.String(), manageKey)
 	}
 	require.Contains(t, f.log.text(), `"trace_id":"0af7651916cd43dd8448eb211c80319c"`)
+}
+
+func TestOnlyAServiceTakesACallOutOfItsTrace(t *testing.T) {
+	spans := tracetest.NewSpanRecorder()
+	f := newFixture(t, func(d *grpcserver.ChainDeps) {
+		d.Tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
+	})
+	p := f.inProcess(t)
+	ctx := with(t.Context(), "authorization", "Bearer "+manageKey, "traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", "tracestate", "a=b")
+	network, _ := f.network(t, grpcserver.Options{}, grpcclient.Options{})
+	for _, door := range []struct {
+		conn grpc.ClientConnInterface
+		kept int
+	}{{p.Services(), 0}, {p.Public(), 1}, {network, 2}} {
+		_, err := accountsv1.NewAccountsServiceClient(door.conn).GetInstance(ctx, &accountsv1.GetInstanceRequest{Instance: "acme"})
+		require.NoError(t, err)
+		require.Len(t, spans.Ended(), door.kept)
+	}
+	for _, span := range spans.Ended() {
+		require.Equal(t, "0af7651916cd43dd8448eb211c80319c", span.SpanContext().TraceID().String())
+		require.Equal(t, "b7ad6b7169203331", span.Parent().SpanID().String())
+		require.Zero(t, span.SpanContext().TraceState().Len())
+	}
 }
 
 func TestATraceIsHandedOnWithoutSpans(t *testing.T) {

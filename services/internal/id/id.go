@@ -9,7 +9,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"math"
 	"sync"
+	"time"
 
 	"github.com/prosa-chat/prosa/services/internal/clock"
 )
@@ -18,6 +20,8 @@ const (
 	size = 12 // bytes of an identifier
 	// Length is the number of characters of an identifier.
 	Length = 2 * size
+	// orderedTime is how many of the bytes of an ordered identifier are its time.
+	orderedTime = 7
 )
 
 // Source makes identifiers. It is safe for concurrent use.
@@ -54,11 +58,27 @@ func (s *Source) New() string {
 // New does.
 func (s *Source) NewOrdered() string {
 	var raw [size]byte
-	now := s.clock.Now()
-	// A billion takes 30 bits; shifted by two, the upper 24 of 32 are the fraction's, and the rest is overwritten.
-	binary.BigEndian.PutUint64(raw[:8], uint64(now.Unix())<<32|uint64(now.Nanosecond())<<2)
-	return s.finish(&raw, 7)
+	binary.BigEndian.PutUint64(raw[:8], ordered(s.clock.Now()))
+	return s.finish(&raw, orderedTime)
 }
+
+// OrderedFrom returns a text that sorts before every identifier that NewOrdered makes at t or later, and behind those that it made
+// more than 60 nanoseconds earlier. Times before 1970 and after 2106 are at either end.
+func OrderedFrom(t time.Time) string {
+	switch seconds := t.Unix(); {
+	case seconds < 0:
+		return ""
+	case seconds > math.MaxUint32:
+		return "g" // behind all digits
+	}
+	var raw [8]byte
+	binary.BigEndian.PutUint64(raw[:], ordered(t))
+	return hex.EncodeToString(raw[:orderedTime])
+}
+
+// ordered is the time at the beginning of an identifier: a billion takes 30 bits; shifted by two, the upper 24 of 32 are the
+// fraction's, and the rest makes room for randomness.
+func ordered(t time.Time) uint64 { return uint64(t.Unix())<<32 | uint64(t.Nanosecond())<<2 }
 
 // finish fills raw with randomness from an index on and writes it as text.
 func (s *Source) finish(raw *[size]byte, from int) string {

@@ -37,6 +37,23 @@ func TestNewOrderedIsTimeThenRandom(t *testing.T) {
 	require.Panics(t, func() { s.NewOrdered() }, "the source has run dry")
 }
 
+func TestOrderedFromIsBetweenIdentifiers(t *testing.T) {
+	c := clock.NewManual(time.Unix(1_700_000_000, 999_999_936)) // a multiple of 64 ns
+	s := id.NewSource(c, nil)
+	before := s.NewOrdered()
+	c.Advance(64)
+	from := id.OrderedFrom(c.Now())
+	require.Less(t, before, from)
+	require.Less(t, from, s.NewOrdered(), "made at that time")
+	require.Equal(t, "6553f101000000", from)
+
+	require.Equal(t, "", id.OrderedFrom(time.Unix(-1, 0)))
+	require.Equal(t, "00000000000000", id.OrderedFrom(time.Unix(0, 0)))
+	require.Equal(t, "ffffffff000000", id.OrderedFrom(time.Unix(1<<32-1, 0)))
+	require.Greater(t, id.OrderedFrom(time.Unix(1<<32, 0)), strings.Repeat("f", 24))
+	require.Equal(t, "", id.OrderedFrom(time.Time{}))
+}
+
 func TestIdentifiersAreUniqueAndValid(t *testing.T) {
 	s := id.NewSource(clock.NewManual(time.Unix(1_700_000_000, 0)), nil)
 	for _, next := range []func() string{s.New, s.NewOrdered} {

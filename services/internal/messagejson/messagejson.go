@@ -1,7 +1,7 @@
-// Package messagejson writes messages in the documented JSON form of the API
-// Channel, to the byte: the order of the fields, the empty texts and the
-// milliseconds are those of the documentation's examples, because receivers
-// were built on them. protojson promises none of that.
+// Package messagejson writes messages in the documented JSON forms of the API
+// Channel and the Bot API, to the byte: the order of the fields, the empty texts
+// and the milliseconds are those of the documentation's examples, because
+// receivers were built on them. protojson promises none of that.
 package messagejson
 
 import (

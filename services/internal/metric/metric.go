@@ -35,3 +35,11 @@ func Shared[C prometheus.Collector](registerer prometheus.Registerer, collector 
 	}
 	return collector, err
 }
+
+// Begin has a counter with one label begin at 0 for each of the values, so that the first increase can be seen as one, and a
+// dashboard knows what there is.
+func Begin(counter *prometheus.CounterVec, values ...string) {
+	for _, value := range values {
+		counter.WithLabelValues(value)
+	}
+}

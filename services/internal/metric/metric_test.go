@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -36,6 +37,13 @@ func TestRegister(t *testing.T) {
 	require.ErrorAs(t, err, &already)
 	require.Equal(t, []string{"a", "b", "c"}, names(t, registry))
 	require.NoError(t, metric.Register(nil, counter("a")), "nobody asks")
+}
+
+func TestBegin(t *testing.T) {
+	counted := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "a", Help: "A count."}, []string{"outcome"})
+	metric.Begin(counted, "good", "bad")
+	require.Equal(t, 2, testutil.CollectAndCount(counted))
+	require.Zero(t, testutil.ToFloat64(counted.WithLabelValues("good")))
 }
 
 func TestShared(t *testing.T) {

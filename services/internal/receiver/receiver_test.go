@@ -40,8 +40,8 @@ func TestReceiver(t *testing.T) {
 		{"verifies", receiver.Options{Secrets: []webhook.Secret{secret}}, secret, 0, 200, nil, `{"status":"ok"}`},
 		{"refuses another's signature", receiver.Options{Secrets: []webhook.Secret{secret}}, other, 0, 401, webhook.ErrSignature, ""},
 		{"refuses an old timestamp", receiver.Options{Secrets: []webhook.Secret{secret}}, secret, webhook.Tolerance + time.Second, 401, webhook.ErrTimestamp, ""},
-		{"fails on demand", receiver.Options{FailRate: 0.5, Random: chance(0.49)}, secret, 0, 500, nil, ""},
-		{"spares the rest", receiver.Options{FailRate: 0.5, Random: chance(0.5)}, secret, 0, 200, nil, `{"status":"ok"}`},
+		{"fails on demand", receiver.Options{Misbehaviour: receiver.Misbehaviour{FailRate: 0.5}, Random: chance(0.49)}, secret, 0, 500, nil, ""},
+		{"spares the rest", receiver.Options{Misbehaviour: receiver.Misbehaviour{FailRate: 0.5}, Random: chance(0.5)}, secret, 0, 200, nil, `{"status":"ok"}`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -77,6 +77,7 @@ type DB struct {
 	clock   clock.Clock
 	closing sync.Once
 	closed  error
+	kept    sync.Map
 }
 
 // engine is what SQLite and PostgreSQL do differently.
@@ -206,6 +207,15 @@ func (db *DB) Query1(ctx context.Context, query string, args []any, dest ...any)
 // the one writer is ever asked. Who keeps in memory what functions have written, as only functions of Write may, knows by it when
 // to forget all of it.
 func (db *DB) Undone() uint64 { return db.engine.undone() }
+
+// Keep returns what is kept with this open store under a key, which has a type of the caller's own, and makes it at the first call.
+func (db *DB) Keep(key any, make func() any) any {
+	if kept, ok := db.kept.Load(key); ok {
+		return kept
+	}
+	kept, _ := db.kept.LoadOrStore(key, make())
+	return kept
+}
 
 // Failed is closed when the disk under a SQLite store has refused to make data durable. What is on disk is then unknown to this
 // process: every later Write is ErrUnavailable, and the process should exit and recover by opening the store anew. An fsync is

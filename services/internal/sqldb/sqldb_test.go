@@ -374,3 +374,13 @@ func gather(t *testing.T, registry *prometheus.Registry) map[string]uint64 {
 	}
 	return got
 }
+
+func TestKeepMakesAValueOnceForEachStore(t *testing.T) {
+	type key struct{}
+	type other struct{}
+	db := openSQLite(t)
+	first := db.Keep(key{}, func() any { return new(int) })
+	require.Same(t, first, db.Keep(key{}, func() any { t.Fatal("it is there"); return nil }))
+	require.NotSame(t, first, db.Keep(other{}, func() any { return new(int) }))
+	require.NotSame(t, first, openSQLite(t).Keep(key{}, func() any { return new(int) }))
+}

@@ -86,7 +86,7 @@ func TestRegistryHasProcessAndBuild(t *testing.T) {
 }
 
 func TestTracingWithoutEndpoint(t *testing.T) {
-	tracing, err := telemetry.NewTracerProvider(t.Context(), "", "prosa")
+	tracing, err := telemetry.NewTracerProvider(t.Context(), "", "prosa", 1)
 	require.NoError(t, err)
 	require.False(t, tracing.Enabled)
 	require.IsType(t, noop.TracerProvider{}, tracing.Provider)
@@ -95,7 +95,7 @@ func TestTracingWithoutEndpoint(t *testing.T) {
 
 func TestTracingRefusesNonsense(t *testing.T) {
 	for _, endpoint := range []string{"ftp://host:1", "http://", "://", "http://\x00"} {
-		_, err := telemetry.NewTracerProvider(t.Context(), endpoint, "prosa")
+		_, err := telemetry.NewTracerProvider(t.Context(), endpoint, "prosa", 1)
 		require.Error(t, err, endpoint)
 	}
 }
@@ -138,7 +138,7 @@ func TestTracingSendsByOTLP(t *testing.T) {
 		require.NoError(t, <-served)
 	}()
 	for _, endpoint := range []string{listener.Addr().String(), "http://" + listener.Addr().String()} {
-		tracing, err := telemetry.NewTracerProvider(t.Context(), endpoint, "prosa-agent")
+		tracing, err := telemetry.NewTracerProvider(t.Context(), endpoint, "prosa-agent", 1)
 		require.NoError(t, err)
 		require.True(t, tracing.Enabled)
 		_, span := tracing.Provider.Tracer("test").Start(t.Context(), "turn")
@@ -149,7 +149,7 @@ func TestTracingSendsByOTLP(t *testing.T) {
 }
 
 func TestTracingStartsWithoutACollector(t *testing.T) {
-	tracing, err := telemetry.NewTracerProvider(t.Context(), "127.0.0.1:1", "prosa")
+	tracing, err := telemetry.NewTracerProvider(t.Context(), "127.0.0.1:1", "prosa", 1)
 	require.NoError(t, err)
 	require.NoError(t, tracing.Shutdown(t.Context()))
 }

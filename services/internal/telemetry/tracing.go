@@ -8,7 +8,6 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -28,14 +27,13 @@ type Tracing struct {
 // Shutdown sends what is still in memory and stops. It must be called once; it does nothing when tracing is not enabled.
 func (t *Tracing) Shutdown(ctx context.Context) error { return t.shutdown(ctx) }
 
-// Propagator is how a trace travels between processes: W3C Trace Context.
-func Propagator() propagation.TextMapPropagator { return propagation.TraceContext{} }
-
 // NewTracerProvider returns tracing that sends spans by OTLP over gRPC to the endpoint, in the background and without ever
 // holding up a call; or tracing that is not enabled when the endpoint is empty. The endpoint is host:port (plain text) or a URL:
 // http:// for plain text, https:// for TLS. service becomes service.name. Nothing is dialled before the first spans are sent, so
 // a collector that is down does not keep the process from starting.
-func NewTracerProvider(ctx context.Context, otlpEndpoint, service string) (*Tracing, error) {
+//
+// ratio, from 0 to 1, is the part of the traces that is kept; see sampler.
+func NewTracerProvider(ctx context.Context, otlpEndpoint, service string, ratio float64) (*Tracing, error) {
 	if otlpEndpoint == "" {
 		return &Tracing{Provider: noop.NewTracerProvider(), shutdown: func(context.Context) error { return nil }}, nil
 	}
@@ -51,8 +49,16 @@ func NewTracerProvider(ctx context.Context, otlpEndpoint, service string) (*Trac
 	if err != nil {
 		return nil, fmt.Errorf("describe process for traces: %w", err)
 	}
-	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(described))
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(described), sdktrace.WithSampler(sampler(ratio)))
 	return &Tracing{Provider: provider, Enabled: true, shutdown: provider.Shutdown}, nil
+}
+
+// sampler keeps a part of the traces, whole: it goes by the trace's id, so that every process which has the same ratio decides alike.
+// The flag of a parent elsewhere can take a trace out, which is how a process tells the next that it has decided so; it can put none
+// in, for it may be a stranger's. What strangers say of it is not heard at all: see [WithStranger].
+func sampler(ratio float64) sdktrace.Sampler {
+	byID := sdktrace.TraceIDRatioBased(ratio)
+	return sdktrace.ParentBased(byID, sdktrace.WithRemoteParentSampled(byID))
 }
 
 func exporterOptions(endpoint string) ([]otlptracegrpc.Option, error) {

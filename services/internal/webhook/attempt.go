@@ -39,6 +39,9 @@ type Request struct {
 	Headers http.Header
 	// Secrets sign the message, newest first; none leaves it unsigned.
 	Secrets []Secret
+	// Traceparent makes what the receiver does part of a trace (W3C Trace
+	// Context); "" sends none.
+	Traceparent string
 	// Sequence is the value of Prosa-Sequence, from 1; 0 leaves it out.
 	Sequence uint64
 	// UserAgent is "Prosa/" and the version.
@@ -159,7 +162,7 @@ var contentTypeJSON = []string{"application/json"}
 
 // setHeaders reports false if a header cannot be sent.
 func setHeaders(request *http.Request, r *Request, now time.Time) bool {
-	if !sendable(r.ID) || !sendable(r.UserAgent) {
+	if !sendable(r.ID) || !sendable(r.UserAgent) || !sendable(r.Traceparent) {
 		return false
 	}
 	for name, values := range r.Headers {
@@ -183,6 +186,9 @@ func setHeaders(request *http.Request, r *Request, now time.Time) bool {
 	set(HeaderTimestamp, timestamp)
 	if signature := sign(r.ID, timestamp, r.Body, r.Secrets); signature != "" {
 		set(HeaderSignature, signature)
+	}
+	if r.Traceparent != "" {
+		request.Header[HeaderTraceparent] = []string{r.Traceparent}
 	}
 	if r.Sequence > 0 {
 		set(HeaderSequence, strconv.FormatUint(r.Sequence, 10))

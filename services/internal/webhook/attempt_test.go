@@ -76,6 +76,7 @@ func TestAttemptSendsWhatTheContractSays(t *testing.T) {
 	start := time.Unix(1_700_000_000, 999_999_999).UTC()
 	r := request(server.URL + "/hook?a=b")
 	r.Secrets, r.Sequence = []Secret{newer, older}, 18446744073709551615
+	r.Traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	r.Headers = http.Header{"authorization": {"raw token"}, "Webhook-Id": {"forged"}, "Content-Type": {"text/plain"}}
 	r.Clock = &steppingClock{now: start, step: 1500 * time.Millisecond}
 	outcome := Attempt(t.Context(), newClient(t, egress.Options{}), r)
@@ -94,6 +95,7 @@ func TestAttemptSendsWhatTheContractSays(t *testing.T) {
 		"Webhook-Timestamp": {"1700000000"},
 		"Webhook-Signature": {Sign(r.ID, start, body, newer, older)},
 		"Prosa-Sequence":    {"18446744073709551615"},
+		"Traceparent":       {r.Traceparent},
 	}, got.Header)
 	require.NoError(t, Verify(got.Header, body, start, older))
 	require.Equal(t, http.Header{"authorization": {"raw token"}, "Webhook-Id": {"forged"}, "Content-Type": {"text/plain"}}, r.Headers, "the caller's headers are left alone")
@@ -105,6 +107,7 @@ func TestAttemptLeavesOutWhatIsNotAsked(t *testing.T) {
 	Attempt(t.Context(), newClient(t, egress.Options{}), request(server.URL))
 	require.NotContains(t, got, HeaderSignature)
 	require.NotContains(t, got, HeaderSequence)
+	require.NotContains(t, got, HeaderTraceparent)
 	require.Contains(t, got, HeaderID)
 }
 
@@ -331,6 +334,7 @@ func TestAttemptRefusesHeadersThatCannotBeSent(t *testing.T) {
 	for _, change := range []func(*Request){
 		func(r *Request) { r.ID = "a\r\nX: y" },
 		func(r *Request) { r.UserAgent = "a\nb" },
+		func(r *Request) { r.Traceparent = "a\nb" },
 		func(r *Request) { r.Headers = http.Header{"Authorization": {"a\x00"}} },
 		func(r *Request) { r.Headers = http.Header{"Authorization": {"a\x7f"}} },
 	} {

@@ -48,6 +48,11 @@ const (
 	NotAcknowledged Class = "not_acknowledged"
 )
 
+// Classes are all classes of failure.
+func Classes() []Class {
+	return []Class{Canceled, BadRequest, RefusedTarget, Timeout, DNS, Connect, TLS, Reset, Protocol, Status, NotAcknowledged}
+}
+
 // classify names the failure err of an exchange. caller is the context that
 // came in, without the attempt's own deadline.
 func classify(caller context.Context, err error) Class {

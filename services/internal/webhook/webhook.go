@@ -15,4 +15,7 @@ const (
 	// HeaderSequence is the message's number within its conversation, from 1
 	// without a gap.
 	HeaderSequence = "Prosa-Sequence"
+	// HeaderTraceparent names the trace that an attempt belongs to (W3C Trace
+	// Context).
+	HeaderTraceparent = "Traceparent"
 )

@@ -2,22 +2,20 @@ package channels
 
 import (
 	"context"
-	"fmt"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	channelv1 "github.com/prosa-chat/prosa/gen/go/prosa/channel/v1"
+	"github.com/prosa-chat/prosa/services/channel/internal/agents"
+	"github.com/prosa-chat/prosa/services/channel/internal/answers"
 	"github.com/prosa-chat/prosa/services/channel/internal/directory"
+	"github.com/prosa-chat/prosa/services/channel/internal/signing"
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
-	"github.com/prosa-chat/prosa/services/internal/idempotency"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
-	"github.com/prosa-chat/prosa/services/internal/webhook"
 )
 
 // CreateChannel implements the ChannelService.
 func (s *Server) CreateChannel(ctx context.Context, r *channelv1.CreateChannelRequest) (*channelv1.CreateChannelResponse, error) {
-	key, err := s.createKey(ctx, r)
+	key, err := s.Answers.Key(ctx, "CreateChannel", r)
 	if err != nil {
 		return nil, err
 	}
@@ -31,30 +29,28 @@ func (s *Server) CreateChannel(ctx context.Context, r *channelv1.CreateChannelRe
 			return nil, rpcerr.FromStore(err)
 		}
 		if sealed != nil {
-			return s.replay(r.GetInstance(), key, sealed)
+			return createdBefore(s.Answers, r.GetInstance(), key, sealed)
 		}
 	}
 	if err := s.checkURL(r.GetChannel().GetWebhookUrl()); err != nil {
 		return nil, err
 	}
-	if err := s.checkAgent(ctx, r.GetInstance(), r.GetChannel().GetAgentId()); err != nil {
+	if err := agents.Check(ctx, s.Agents, r.GetInstance(), r.GetChannel().GetAgentId()); err != nil {
 		return nil, err
 	}
 	row, response, err := s.prepare(r)
 	if err != nil {
 		return nil, rpcerr.Internal(err)
 	}
-	if key != nil {
-		if key.Response, err = s.seal(r.GetInstance(), key, response); err != nil {
-			return nil, rpcerr.Internal(err)
-		}
+	if err := s.Answers.Seal(r.GetInstance(), key, response); err != nil {
+		return nil, rpcerr.Internal(err)
 	}
 	sealed, err := s.Store.CreateChannel(ctx, row, key)
 	if err != nil {
 		return nil, rpcerr.FromStore(err)
 	}
 	if sealed != nil {
-		return s.replay(r.GetInstance(), key, sealed)
+		return createdBefore(s.Answers, r.GetInstance(), key, sealed)
 	}
 	return response, nil
 }
@@ -72,6 +68,8 @@ func (s *Server) prepare(r *channelv1.CreateChannelRequest) (*store.Channel, *ch
 		Test:            asked.GetTest(),
 		Acknowledgement: acknowledgement(asked.GetAcknowledgement()),
 		Timeout:         timeout(asked.GetTimeout()),
+		FailurePolicy:   failurePolicy(asked.GetFailurePolicy()),
+		SkipAfter:       skipAfter(asked.GetSkipAfter()),
 		State:           store.Active,
 		CreateTime:      now,
 		UpdateTime:      now,
@@ -79,55 +77,21 @@ func (s *Server) prepare(r *channelv1.CreateChannelRequest) (*store.Channel, *ch
 	if token := asked.GetInboundToken(); token != "" {
 		row.InboundTokenHash = s.Tokens.Hash(row.Instance, row.ID, token)
 	}
-	secret := webhook.NewSecret(nil)
-	sealed, err := s.Box.Seal([]byte(secret.Reveal()), directory.SecretContext(row.Instance, row.ID))
-	if err != nil {
-		return nil, nil, fmt.Errorf("seal signing secret: %w", err)
+	ring := signing.New(nil)
+	var err error
+	if row.Secret, err = ring.Seal(s.Box, directory.SecretContext(row.Instance, row.ID)); err != nil {
+		return nil, nil, err
 	}
-	row.Secret = sealed
 	shown := resource(row)
-	shown.SigningSecret = secret.Reveal()
+	shown.SigningSecret = ring.Current().Reveal()
 	return row, &channelv1.CreateChannelResponse{Channel: shown}, nil
 }
 
-// createKey is the record of the call's idempotency key; nil if it has none.
-func (s *Server) createKey(ctx context.Context, r *channelv1.CreateChannelRequest) (*store.Key, error) {
-	key, ok, err := idempotency.FromContext(ctx)
-	if err != nil || !ok {
-		return nil, err
-	}
-	request, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
-	if err != nil {
+// createdBefore is the first answer to a call that is repeated.
+func createdBefore(answers answers.Keeper, instance string, key *store.Key, sealed []byte) (*channelv1.CreateChannelResponse, error) {
+	response := &channelv1.CreateChannelResponse{}
+	if err := answers.Open(instance, key, sealed, response); err != nil {
 		return nil, rpcerr.Internal(err)
 	}
-	return &store.Key{Scope: "CreateChannel", Key: key, Fingerprint: idempotency.Fingerprint(s.Secret, string(request))}, nil
-}
-
-// seal makes what is stored under the key: the answer holds the signing secret.
-func (s *Server) seal(instance string, key *store.Key, response *channelv1.CreateChannelResponse) ([]byte, error) {
-	plain, err := proto.Marshal(response)
-	if err != nil {
-		return nil, fmt.Errorf("marshal answer: %w", err)
-	}
-	sealed, err := s.Box.Seal(plain, answerContext(instance, key))
-	if err != nil {
-		return nil, fmt.Errorf("seal answer: %w", err)
-	}
-	return sealed, nil
-}
-
-func (s *Server) replay(instance string, key *store.Key, sealed []byte) (*channelv1.CreateChannelResponse, error) {
-	plain, err := s.Box.Open(sealed, answerContext(instance, key))
-	if err != nil {
-		return nil, rpcerr.Internal(fmt.Errorf("open stored answer: %w", err))
-	}
-	response := &channelv1.CreateChannelResponse{}
-	if err := proto.Unmarshal(plain, response); err != nil {
-		return nil, rpcerr.Internal(fmt.Errorf("read stored answer: %w", err))
-	}
 	return response, nil
-}
-
-func answerContext(instance string, key *store.Key) string {
-	return "channel/create/" + instance + "/" + key.Key
 }

@@ -12,7 +12,7 @@ import (
 // updateRules says what an update may name.
 var updateRules = updatemask.Rules{
 	Resource:   "channel",
-	Changeable: []string{"display_name", "agent_id", "webhook_url", "inbound_token", "acknowledgement", "timeout"},
+	Changeable: []string{"display_name", "agent_id", "webhook_url", "inbound_token", "acknowledgement", "timeout", "failure_policy", "skip_after"},
 	Output:     []string{"id", "inbound_token_set", "state", "state_reason", "signing_secret", "create_time", "update_time"},
 }
 
@@ -50,6 +50,12 @@ func changes(c *channelv1.Channel, mask *fieldmaskpb.FieldMask, token func(strin
 		case "timeout":
 			limit := timeout(c.GetTimeout())
 			change.Timeout = &limit
+		case "failure_policy":
+			policy := failurePolicy(c.GetFailurePolicy())
+			change.FailurePolicy = &policy
+		case "skip_after":
+			limit := skipAfter(c.GetSkipAfter())
+			change.SkipAfter = &limit
 		}
 	}
 	if len(violations) > 0 {

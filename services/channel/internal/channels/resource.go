@@ -15,7 +15,7 @@ const defaultTimeout = 15 * time.Second
 
 // resource is a channel as its owner sees it, without any secret.
 func resource(c *store.Channel) *channelv1.Channel {
-	return &channelv1.Channel{
+	shown := &channelv1.Channel{
 		Id:              c.ID,
 		DisplayName:     c.DisplayName,
 		AgentId:         c.AgentID,
@@ -24,11 +24,16 @@ func resource(c *store.Channel) *channelv1.Channel {
 		InboundTokenSet: c.InboundTokenHash != nil,
 		Acknowledgement: channelv1.Channel_Acknowledgement(channelv1.Channel_Acknowledgement_value[string(c.Acknowledgement)]),
 		Timeout:         durationpb.New(c.Timeout),
+		FailurePolicy:   channelv1.Channel_FailurePolicy(channelv1.Channel_FailurePolicy_value[string(c.FailurePolicy)]),
 		State:           channelv1.Channel_State(channelv1.Channel_State_value[string(c.State)]),
 		StateReason:     c.StateReason,
 		CreateTime:      timestamppb.New(c.CreateTime),
 		UpdateTime:      timestamppb.New(c.UpdateTime),
 	}
+	if c.SkipAfter > 0 {
+		shown.SkipAfter = durationpb.New(c.SkipAfter)
+	}
+	return shown
 }
 
 func acknowledgement(a channelv1.Channel_Acknowledgement) store.Acknowledgement {
@@ -42,5 +47,20 @@ func timeout(d *durationpb.Duration) time.Duration {
 	if d == nil {
 		return defaultTimeout
 	}
+	return d.AsDuration().Truncate(time.Millisecond)
+}
+
+func failurePolicy(p channelv1.Channel_FailurePolicy) store.FailurePolicy {
+	switch p {
+	case channelv1.Channel_HOLD:
+		return store.Hold
+	case channelv1.Channel_PARK:
+		return store.Park
+	default:
+		return store.Skip
+	}
+}
+
+func skipAfter(d *durationpb.Duration) time.Duration {
 	return d.AsDuration().Truncate(time.Millisecond)
 }

@@ -11,6 +11,9 @@ import (
 	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	channelv1 "github.com/prosa-chat/prosa/gen/go/prosa/channel/v1"
+	"github.com/prosa-chat/prosa/services/channel/internal/agents"
+	"github.com/prosa-chat/prosa/services/channel/internal/answers"
+	"github.com/prosa-chat/prosa/services/channel/internal/check"
 	"github.com/prosa-chat/prosa/services/channel/internal/directory"
 	"github.com/prosa-chat/prosa/services/channel/internal/inbound"
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
@@ -40,8 +43,12 @@ type Deps struct {
 	PageTokens *pagetoken.Codec
 	Clock      clock.Clock
 	IDs        *id.Source
-	// Secret keys the fingerprints of requests.
-	Secret []byte
+	// Checker tries webhooks out.
+	Checker *check.Checker
+	// Answers keeps answers that show a secret.
+	Answers answers.Keeper
+	// Due is called after lanes of a channel were made due.
+	Due func(store.Endpoint)
 	// Deleted is called after a channel was deleted, so that its work is cancelled soon.
 	Deleted func()
 }
@@ -82,7 +89,7 @@ func (s *Server) UpdateChannel(ctx context.Context, r *channelv1.UpdateChannelRe
 		}
 	}
 	if change.AgentID != nil {
-		if err := s.checkAgent(ctx, r.GetInstance(), *change.AgentID); err != nil {
+		if err := agents.Check(ctx, s.Agents, r.GetInstance(), *change.AgentID); err != nil {
 			return nil, err
 		}
 	}
@@ -90,6 +97,12 @@ func (s *Server) UpdateChannel(ctx context.Context, r *channelv1.UpdateChannelRe
 	s.Directory.Forget(r.GetId())
 	if err != nil {
 		return nil, outward(err, r.GetId())
+	}
+	if change.WebhookURL != nil && channel.State == store.Active {
+		// What the old webhook made wait need not wait for the new one.
+		if err := s.due(ctx, channel); err != nil {
+			return nil, outward(err, r.GetId())
+		}
 	}
 	return &channelv1.UpdateChannelResponse{Channel: resource(channel)}, nil
 }
@@ -118,21 +131,6 @@ func (s *Server) checkURL(target string) error {
 			WithViolations(rpcerr.Violation{Field: "channel.webhookUrl", Reason: refused.Error()})
 	default:
 		return rpcerr.Internal(err)
-	}
-}
-
-// checkAgent asks the agent service whether an agent of the instance exists.
-func (s *Server) checkAgent(ctx context.Context, instance, agentID string) error {
-	_, err := s.Agents.LookupAgent(ctx, &agentv1.LookupAgentRequest{Instance: instance, AgentId: agentID})
-	switch {
-	case err == nil:
-		return nil
-	case rpcerr.Reason(err) == "AGENT_NOT_FOUND":
-		return rpcerr.New(codes.NotFound, agentv1.ErrorReason_ERROR_REASON_AGENT_NOT_FOUND, "no such agent", "id", agentID)
-	case rpcerr.Code(err) == codes.Internal, rpcerr.Code(err) == codes.Unknown:
-		return rpcerr.Internal(err)
-	default:
-		return rpcerr.Unavailable(err)
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/webhook"
 )
 
-// attempt is one attempt as it is stored and shown.
-type attempt struct {
+// Stored is one attempt as it is stored.
+type Stored struct {
 	Time       string `json:"time"` // RFC 3339 in UTC, with milliseconds
 	DurationMS int64  `json:"durationMs"`
 	StatusCode int    `json:"statusCode,omitempty"`
@@ -21,9 +21,13 @@ type attempt struct {
 
 const timeLayout = "2006-01-02T15:04:05.000Z07:00"
 
-// appendAttempt returns the JSON list with one more attempt.
+// keptAttempts is how many attempts of a delivery are kept: the last ones.
+const keptAttempts = 50
+
+// appendAttempt returns the JSON list with one more attempt, and without the
+// oldest if it would be too long.
 func appendAttempt(list []byte, began time.Time, outcome webhook.Outcome) ([]byte, error) {
-	one, err := json.Marshal(attempt{
+	one, err := json.Marshal(Stored{
 		Time:       began.UTC().Format(timeLayout),
 		DurationMS: outcome.Duration.Milliseconds(),
 		StatusCode: outcome.StatusCode,
@@ -33,6 +37,9 @@ func appendAttempt(list []byte, began time.Time, outcome webhook.Outcome) ([]byt
 	if err != nil {
 		return nil, err
 	}
+	if list, err = dropOldest(list); err != nil {
+		return nil, err
+	}
 	grown := make([]byte, 0, len(list)+len(one)+2)
 	if len(list) < 2 {
 		grown = append(grown, '[')
@@ -40,6 +47,22 @@ func appendAttempt(list []byte, began time.Time, outcome webhook.Outcome) ([]byt
 		grown = append(append(grown, list[:len(list)-1]...), ',')
 	}
 	return append(append(grown, one...), ']'), nil
+}
+
+// dropOldest makes room for one more attempt in a list. One that may be too long
+// is long enough to be seen by its bytes: an attempt has more than its time.
+func dropOldest(list []byte) ([]byte, error) {
+	if len(list) < keptAttempts*len(timeLayout) {
+		return list, nil
+	}
+	var all []json.RawMessage
+	if err := json.Unmarshal(list, &all); err != nil {
+		return nil, err
+	}
+	if len(all) < keptAttempts {
+		return list, nil
+	}
+	return json.Marshal(all[len(all)-keptAttempts+1:])
 }
 
 // storable makes text of what a stranger sent: no broken UTF-8 and no NUL,

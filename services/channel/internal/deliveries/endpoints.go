@@ -1,54 +1,49 @@
 package deliveries
 
 import (
+	"context"
+	"slices"
 	"sync"
 
-	"github.com/prosa-chat/prosa/services/channel/internal/store"
+	"github.com/prosa-chat/prosa/services/internal/clock"
+	"github.com/prosa-chat/prosa/services/internal/webhook"
 )
 
-// tripAfter is how many failures in a row make an endpoint be tried with one
-// attempt at a time, until one succeeds.
-const tripAfter = 10
-
-// endpoints counts what is in flight to each endpoint, and says how much more
-// may be. What it knows is forgotten when the process ends; it only saves
-// attempts, it decides about no delivery.
+// endpoints counts the exchanges that go on with each endpoint, and says how
+// many more may. What it knows is forgotten when the process ends, and other
+// processes know nothing of it; it only saves attempts, it decides about no
+// delivery. It is safe for concurrent use.
 type endpoints struct {
 	limit int
+	clock clock.Clock
 
 	mu    sync.Mutex
 	known map[string]*endpoint
-	looks uint64
 }
 
 type endpoint struct {
+	breaker
 	inFlight int
-	// allowed is how many may be in flight: the limit, less after the receiver
-	// asked to slow down, one while it does not answer.
-	allowed int
-	// failures in a row.
-	failures int
-	// hungry says that lanes are due that found no room, queuedAt during which
-	// look at the store the last of them came.
-	hungry   bool
-	queuedAt uint64
+	// waiters are lanes that are held and wait for their next exchange, first
+	// come first. They come before lanes in the store.
+	waiters []chan bool
 }
 
-func newEndpoints(limit int) *endpoints {
-	return &endpoints{limit: limit, known: make(map[string]*endpoint)}
+func newEndpoints(limit int, c clock.Clock) *endpoints {
+	return &endpoints{limit: limit, clock: c, known: make(map[string]*endpoint)}
 }
 
 // of returns the endpoint; the caller holds the lock.
 func (e *endpoints) of(id string) *endpoint {
 	known, ok := e.known[id]
 	if !ok {
-		known = &endpoint{allowed: e.limit}
+		known = &endpoint{breaker: newBreaker(e.limit)}
 		e.known[id] = known
 	}
 	return known
 }
 
-// room is how many more lanes of the endpoint may be in flight.
+// room is how many more exchanges may begin.
 func (e *endpoints) room(id string) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -56,136 +51,124 @@ func (e *endpoints) room(id string) int {
 	if !ok {
 		return e.limit
 	}
-	return max(0, known.allowed-known.inFlight)
+	return known.room(e)
 }
 
-// enter takes room for at most n lanes and returns how many.
+func (k *endpoint) room(e *endpoints) int {
+	return max(0, k.most(e.clock.Now())-k.inFlight-len(k.waiters))
+}
+
+// enter takes places for at most n exchanges and returns how many. Each must be
+// given back by leave.
 func (e *endpoints) enter(id string, n int) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	known := e.of(id)
-	n = max(0, min(n, known.allowed-known.inFlight))
-	known.inFlight += n
+	n = min(n, known.room(e))
+	known.enter(n)
+	e.forget(id, known)
 	return n
 }
 
-// enterOne takes room for one lane, unless others wait for it.
-func (e *endpoints) enterOne(id string) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	known := e.of(id)
-	if known.hungry || known.inFlight >= known.allowed {
-		return false
-	}
-	known.inFlight++
-	return true
+func (k *endpoint) enter(n int) {
+	k.inFlight += n
+	k.probing = k.probing || (n > 0 && k.open())
 }
 
-// leave gives room for n lanes back. It reports whether lanes wait that should
-// be claimed now: a few at a time, so that a claim is worth its cost.
-func (e *endpoints) leave(id string, n int) (claim bool) {
+// again takes the place for the next exchange of a lane that is held, and waits
+// for it. It reports false if there will be none soon, or ctx ended.
+func (e *endpoints) again(ctx context.Context, id string) bool {
+	e.mu.Lock()
+	known := e.of(id)
+	if known.room(e) > 0 {
+		known.enter(1)
+		e.mu.Unlock()
+		return true
+	}
+	if known.open() || known.most(e.clock.Now()) == 0 {
+		e.mu.Unlock()
+		return false
+	}
+	mine := make(chan bool, 1)
+	known.waiters = append(known.waiters, mine)
+	e.mu.Unlock()
+	select {
+	case ok := <-mine:
+		return ok
+	case <-ctx.Done():
+	}
+	e.mu.Lock()
+	i := slices.Index(known.waiters, mine)
+	if i >= 0 {
+		known.waiters = slices.Delete(known.waiters, i, i+1)
+	}
+	e.mu.Unlock()
+	if i < 0 && <-mine {
+		e.leave(id, 1)
+	}
+	return false
+}
+
+// learn takes note of what came of an exchange. Its place is given back behind
+// that, so that what is known is known to whoever gets it.
+func (e *endpoints) learn(id string, outcome webhook.Outcome) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.of(id).learn(outcome, e.clock.Now())
+}
+
+// leave gives places back: to lanes that wait for their next exchange, or it
+// sends these away if there will be none soon. It reports whether there is then
+// room that is worth a claim.
+func (e *endpoints) leave(id string, n int) (worth bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	known := e.of(id)
 	known.inFlight -= n
-	if known.hungry {
-		return known.allowed-known.inFlight >= max(1, known.allowed/4)
+	if known.inFlight == 0 {
+		known.probing = false // one that was not made
 	}
+	most := known.most(e.clock.Now())
+	soon := most > 0 && !known.open()
+	for len(known.waiters) > 0 && (!soon || known.inFlight < most) {
+		if soon {
+			known.inFlight++
+		}
+		known.waiters[0] <- soon
+		known.waiters = known.waiters[1:]
+	}
+	room := known.room(e)
 	e.forget(id, known)
-	return false
+	return room > 0 && room >= most/4
 }
 
-// forget drops an endpoint of which there is nothing to know; the caller holds the lock.
+// forget drops an endpoint of which there is nothing to know; the caller holds
+// the lock.
 func (e *endpoints) forget(id string, known *endpoint) {
-	if known.inFlight == 0 && !known.hungry && known.failures == 0 && known.allowed == e.limit {
+	if known.inFlight == 0 && len(known.waiters) == 0 && known.pristine(e.clock.Now()) {
 		delete(e.known, id)
 	}
 }
 
-// look begins a look at the store: what is queued from now on, it may miss.
-func (e *endpoints) look() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.looks++
-}
-
-// hungryAre ends a look: the given endpoints have lanes that wait, and so do
-// those for which one was queued since the look began; all others have none.
-// It reports whether there is room for any of them.
-func (e *endpoints) hungryAre(waiting []store.Endpoint) (room bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, known := range e.known {
-		known.hungry = known.hungry && known.queuedAt == e.looks
-	}
-	for _, endpoint := range waiting {
-		e.of(endpoint.ID).hungry = true
-	}
-	for id, known := range e.known {
-		e.forget(id, known)
-	}
-	for _, known := range e.known {
-		room = room || (known.hungry && known.inFlight < known.allowed)
-	}
-	return room
-}
-
-// queued notes that a lane waits, and reports whether there is room for it.
-func (e *endpoints) queued(id string) (room bool) {
+// reset forgets how an endpoint has behaved: it is another one now, or somebody
+// says that it is well.
+func (e *endpoints) reset(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	known := e.of(id)
-	known.hungry, known.queuedAt = true, e.looks
-	return known.inFlight < known.allowed
+	known.breaker = newBreaker(e.limit)
+	e.forget(id, known)
 }
 
-// learn takes note of what came of an attempt.
-func (e *endpoints) learn(id string, acknowledged, slowDown bool) {
+// tripped is how many endpoints have an open breaker.
+func (e *endpoints) tripped() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	known := e.of(id)
-	switch {
-	case acknowledged && known.failures >= tripAfter:
-		known.failures, known.allowed = 0, e.limit
-	case acknowledged:
-		known.failures, known.allowed = 0, min(known.allowed+1, e.limit)
-	default:
-		known.failures++
-		if known.failures >= tripAfter {
-			known.allowed = 1
-		} else if slowDown {
-			known.allowed = max(1, known.allowed/2)
+	n := 0
+	for _, known := range e.known {
+		if known.open() {
+			n++
 		}
 	}
-}
-
-// share divides free places among the endpoints that are ready: first everyone
-// the same, then what is left to whoever has room for it. The endpoint to begin
-// with changes from call to call, by turn.
-func (e *endpoints) share(ready []store.Endpoint, free, turn int) []store.Claim {
-	if len(ready) == 0 {
-		return nil
-	}
-	claims := make([]store.Claim, 0, len(ready))
-	room := make([]int, 0, len(ready))
-	each := max(1, free/len(ready))
-	for i := range ready {
-		if free == 0 {
-			break
-		}
-		endpoint := ready[(i+turn)%len(ready)]
-		has := e.room(endpoint.ID)
-		n := min(each, has, free)
-		if n == 0 {
-			continue
-		}
-		free -= n
-		claims, room = append(claims, store.Claim{Endpoint: endpoint, Limit: n}), append(room, has-n)
-	}
-	for i := range claims {
-		n := min(room[i], free)
-		claims[i].Limit += n
-		free -= n
-	}
-	return claims
+	return n
 }

@@ -1,122 +1,112 @@
 package deliveries
 
 import (
+	"context"
+	"net/http"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/prosa-chat/prosa/services/channel/internal/store"
+	"github.com/prosa-chat/prosa/services/internal/clock"
+	"github.com/prosa-chat/prosa/services/internal/webhook"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func ready(ids ...string) []store.Endpoint {
-	all := make([]store.Endpoint, len(ids))
-	for i, id := range ids {
-		all[i] = store.Endpoint{Instance: "acme", ID: id}
-	}
-	return all
+var (
+	taken  = webhook.Outcome{StatusCode: http.StatusOK, Acknowledged: true}
+	failed = webhook.Outcome{StatusCode: http.StatusInternalServerError, Err: webhook.Status}
+	slow   = webhook.Outcome{StatusCode: http.StatusBadGateway, Err: webhook.Status, SlowDown: true}
+)
+
+// known is endpoints, of which "a" is asked for.
+type known struct {
+	*endpoints
+	t     *testing.T
+	clock *clock.Manual
 }
 
-func limits(claims []store.Claim) map[string]int {
-	all := map[string]int{}
-	for _, c := range claims {
-		all[c.ID] = c.Limit
-	}
-	return all
+func newKnown(t *testing.T, limit int) known {
+	manual := clock.NewManual(time.Unix(0, 0))
+	return known{newEndpoints(limit, manual), t, manual}
 }
 
-func TestShareGivesEveryEndpointItsPart(t *testing.T) {
-	for name, test := range map[string]struct {
-		full map[string]int // in flight already, of 4
-		free int
-		want map[string]int
-	}{
-		"nothing free":                    {nil, 0, map[string]int{}},
-		"room for all":                    {nil, 100, map[string]int{"a": 4, "b": 4, "c": 4}},
-		"the same for each":               {nil, 6, map[string]int{"a": 2, "b": 2, "c": 2}},
-		"what one cannot take others get": {map[string]int{"a": 3}, 6, map[string]int{"a": 1, "b": 3, "c": 2}},
-		"a full one gets nothing":         {map[string]int{"a": 4}, 6, map[string]int{"b": 4, "c": 2}},
-		"fewer than endpoints":            {nil, 2, map[string]int{"a": 1, "b": 1}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			e := newEndpoints(4)
-			for id, n := range test.full {
-				require.Equal(t, n, e.enter(id, n))
-			}
-			require.Equal(t, test.want, limits(e.share(ready("a", "b", "c"), test.free, 0)))
-		})
+// exchange makes exchanges one after the other.
+func (k known) exchange(n int, outcome webhook.Outcome) {
+	k.t.Helper()
+	for range n {
+		require.Equal(k.t, 1, k.enter("a", 1))
+		k.learn("a", outcome)
+		k.leave("a", 1)
 	}
-	e := newEndpoints(4)
-	require.Equal(t, map[string]int{"b": 1}, limits(e.share(ready("a", "b", "c"), 1, 1)), "the first is another one each time")
-	require.Empty(t, e.share(nil, 10, 3))
 }
 
 func TestAnEndpointTakesItsLimitAndNotOneMore(t *testing.T) {
-	e := newEndpoints(3)
+	e := newKnown(t, 3)
 	require.Equal(t, 2, e.enter("a", 2))
 	require.Equal(t, 1, e.enter("a", 2))
 	require.Zero(t, e.enter("a", 1))
-	require.False(t, e.enterOne("a"))
-	require.True(t, e.enterOne("b"))
-	e.leave("a", 1)
-	require.True(t, e.enterOne("a"))
-}
-
-func TestAnEndpointThatFailsIsProbedOneByOneUntilItAnswers(t *testing.T) {
-	e := newEndpoints(64)
-	for range tripAfter - 1 {
-		e.learn("a", false, false)
-	}
-	require.Equal(t, 64, e.room("a"))
-	e.learn("a", false, false)
+	require.Equal(t, 1, e.enter("b", 1))
+	require.True(t, e.leave("a", 1))
 	require.Equal(t, 1, e.room("a"))
-	require.True(t, e.enterOne("a"))
-	require.Zero(t, e.room("a"))
-	e.learn("a", true, false)
-	require.Equal(t, 63, e.room("a"))
 }
 
-func TestAnEndpointThatAsksForItIsSlowedDown(t *testing.T) {
-	e := newEndpoints(64)
-	e.learn("a", false, true)
-	require.Equal(t, 32, e.room("a"))
-	e.learn("a", false, true)
-	require.Equal(t, 16, e.room("a"))
-	e.learn("a", true, false)
-	require.Equal(t, 17, e.room("a"))
-	for range 100 {
-		e.learn("a", true, false)
-	}
-	require.Equal(t, 64, e.room("a"))
-}
-
-func TestLanesThatWaitComeBeforeNewOnes(t *testing.T) {
-	e := newEndpoints(4)
-	require.Equal(t, 4, e.enter("a", 4))
-	require.False(t, e.queued("a"))
-	require.True(t, e.leave("a", 1), "a quarter is free: worth a claim")
-	require.False(t, e.enterOne("a"), "others wait")
-	e.look()
-	require.False(t, e.hungryAre(nil))
-	require.True(t, e.enterOne("a"))
-
-	// What is queued during a look is not forgotten at its end.
-	e.leave("a", 1)
-	e.look()
-	require.True(t, e.queued("a"))
-	require.True(t, e.hungryAre(nil))
-	require.False(t, e.enterOne("a"))
+func TestRoomIsWorthAClaimFromAQuarterOn(t *testing.T) {
+	e := newKnown(t, 8)
+	require.Equal(t, 8, e.enter("a", 8))
+	require.False(t, e.leave("a", 1))
+	require.True(t, e.leave("a", 1))
 }
 
 func TestAnIdleEndpointIsForgotten(t *testing.T) {
-	e := newEndpoints(4)
-	e.enter("a", 1)
+	e := newKnown(t, 4)
+	e.exchange(1, taken)
+	require.Empty(t, e.known)
+	e.exchange(1, failed)
+	require.Len(t, e.known, 1)
+	e.exchange(1, taken)
+	require.Empty(t, e.known)
+	require.True(t, e.again(t.Context(), "a"))
 	e.leave("a", 1)
 	require.Empty(t, e.known)
-	e.enter("a", 1)
-	e.learn("a", false, false)
+}
+
+func TestALaneThatIsHeldWaitsForItsNextExchange(t *testing.T) {
+	e := newKnown(t, 1)
+	require.Equal(t, 1, e.enter("a", 1))
+	got := make(chan bool)
+	wait := func(ctx context.Context, waiters int) {
+		go func() { got <- e.again(ctx, "a") }()
+		require.Eventually(t, func() bool { e.mu.Lock(); defer e.mu.Unlock(); return len(e.known["a"].waiters) == waiters }, time.Minute, time.Millisecond)
+	}
+	wait(t.Context(), 1)
+	require.False(t, e.leave("a", 1), "it is handed on")
+	require.True(t, <-got)
+	require.Zero(t, e.room("a"))
+
+	ctx, cancel := context.WithCancel(t.Context())
+	wait(ctx, 1)
+	cancel()
+	require.False(t, <-got)
+	require.True(t, e.leave("a", 1))
+	require.Equal(t, 1, e.room("a"), "who went away has taken nothing")
+}
+
+func TestLanesThatAreHeldAreSentAwayWhenTheReceiverWantsQuiet(t *testing.T) {
+	e := newKnown(t, 1)
+	require.Equal(t, 1, e.enter("a", 1))
+	got := make(chan bool)
+	for range 2 {
+		go func() { got <- e.again(t.Context(), "a") }()
+	}
+	require.Eventually(t, func() bool { e.mu.Lock(); defer e.mu.Unlock(); return len(e.known["a"].waiters) == 2 }, time.Minute, time.Millisecond)
+	e.learn("a", webhook.Outcome{StatusCode: http.StatusServiceUnavailable, SlowDown: true, RetryAfter: time.Second})
 	e.leave("a", 1)
-	require.Len(t, e.known, 1)
+	require.False(t, <-got)
+	require.False(t, <-got)
+	require.False(t, e.again(t.Context(), "a"), "and so is who comes then")
+	e.clock.Advance(time.Second)
+	require.True(t, e.again(t.Context(), "a"))
 }

@@ -11,19 +11,18 @@ import (
 	"github.com/prosa-chat/prosa/services/channel/internal/directory"
 	"github.com/prosa-chat/prosa/services/channel/internal/persist"
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
-	"github.com/prosa-chat/prosa/services/internal/webhook"
+	"github.com/prosa-chat/prosa/services/internal/stack"
 )
 
-const (
-	// storeTimeout bounds what must be written although the work was interrupted.
-	storeTimeout = 5 * time.Second
-	// goneReason is why a channel is disabled whose webhook answered 410.
-	goneReason = "the webhook answered 410 Gone"
-)
+// storeTimeout bounds what must be written although the work was interrupted.
+const storeTimeout = 5 * time.Second
 
 // work delivers from a lane that this worker holds.
 func (w *Worker) work(l store.Lane) {
-	defer w.release(l.EndpointID)
+	stack.Grow()
+	defer w.release(l.Instance)
+	place := &place{worker: w, endpoint: store.Endpoint{Instance: l.Instance, ID: l.EndpointID}, held: true}
+	defer place.leave()
 	w.metrics.inFlight.Inc()
 	defer w.metrics.inFlight.Dec()
 	ctx, cancel := context.WithCancel(w.pool.Context())
@@ -31,7 +30,7 @@ func (w *Worker) work(l store.Lane) {
 	w.keeper.Hold(l.LaneKey, l.Epoch, cancel)
 	defer w.keeper.Drop(l.LaneKey, l.Epoch)
 
-	held, more := w.drain(ctx, l)
+	held, more := w.drain(ctx, place, l)
 	if !held {
 		return
 	}
@@ -43,14 +42,14 @@ func (w *Worker) work(l store.Lane) {
 		w.Logger.LogAttrs(ctx, slog.LevelWarn, "put lane back", slog.String("channel", l.EndpointID), slog.String("error", err.Error()))
 	}
 	if more {
-		w.Queued(l.EndpointID) // else the rest of the lane would wait for the next poll
+		w.Queued(place.endpoint) // else the rest of the lane would wait for the next poll
 	}
 }
 
 // drain makes deliveries of the lane until one has to wait, none is left, or it
 // is the turn of others. It reports whether the lease is still held and must be
 // given back, and whether the lane then goes on at once.
-func (w *Worker) drain(ctx context.Context, l store.Lane) (held, more bool) {
+func (w *Worker) drain(ctx context.Context, place *place, l store.Lane) (held, more bool) {
 	defer func() {
 		if value := recover(); value != nil {
 			w.Logger.LogAttrs(ctx, slog.LevelError, "delivery panicked", slog.String("channel", l.EndpointID),
@@ -69,19 +68,22 @@ func (w *Worker) drain(ctx context.Context, l store.Lane) (held, more bool) {
 				return ctx.Err() != nil, false
 			}
 		}
-		channel, err := w.Directory.Get(ctx, l.EndpointID)
+		endpoint, err := w.Directory.Endpoint(ctx, l.EndpointID)
 		if err != nil {
-			if !errors.Is(err, store.ErrChannelNotFound) && ctx.Err() == nil {
-				w.Logger.LogAttrs(ctx, slog.LevelError, "read channel to deliver to", slog.String("channel", l.EndpointID),
+			if !errors.Is(err, directory.ErrNotFound) && ctx.Err() == nil {
+				w.Logger.LogAttrs(ctx, slog.LevelError, "read endpoint to deliver to", slog.String("channel", l.EndpointID),
 					slog.String("error", err.Error()))
 				return false, false // the end of the lease is the wait
 			}
 			return true, false
 		}
-		if channel.State != store.Active {
+		if !endpoint.Delivers() {
 			return true, false
 		}
-		settledOne, held := w.deliver(ctx, channel, &pending[0], l.Epoch)
+		if !place.take(ctx) {
+			return true, ctx.Err() == nil
+		}
+		settledOne, held := w.deliver(ctx, place, endpoint, &pending[0], l.Epoch)
 		if !settledOne {
 			return held, false
 		}
@@ -93,47 +95,26 @@ func (w *Worker) drain(ctx context.Context, l store.Lane) (held, more bool) {
 // deliver makes one attempt and stores what came of it. more says that the
 // lane goes on with its next delivery; otherwise held says whether the lease is
 // still to be given back.
-func (w *Worker) deliver(ctx context.Context, channel *directory.Channel, d *store.Delivery, epoch int64) (more, held bool) {
-	began := w.Clock.Now()
-	outcome := webhook.Attempt(ctx, w.Client, webhook.Request{
-		URL:             channel.WebhookURL,
-		ID:              d.ID,
-		Body:            d.Body,
-		Secrets:         []webhook.Secret{channel.Secret},
-		Sequence:        uint64(d.Sequence),
-		UserAgent:       w.config.UserAgent,
-		Timeout:         channel.Timeout,
-		Acknowledgement: acknowledgement(channel.Acknowledgement),
-		Clock:           w.Clock,
-	})
-	w.metrics.attempted(outcome)
-	if outcome.Err == webhook.Canceled {
-		// Interrupted, by the end of the process or the loss of the lease: it
-		// says nothing about the receiver.
+func (w *Worker) deliver(ctx context.Context, place *place, endpoint *directory.Endpoint, d *store.Delivery, epoch int64) (more, held bool) {
+	outcome, made := w.Attempt(ctx, endpoint, d)
+	place.leave()
+	if !made {
 		return false, true
 	}
-	w.endpoints.learn(channel.ID, outcome.Acknowledged, outcome.SlowDown)
-	attempts, err := appendAttempt(d.Attempts, began, outcome)
-	if err != nil {
-		return false, true
-	}
-	d.Attempts = attempts
-	d.AttemptCount++
-
 	if outcome.Acknowledged {
 		return w.settle(ctx, d, epoch, store.Delivered)
 	}
-	w.Logger.LogAttrs(ctx, slog.LevelDebug, "delivery attempt failed", slog.String("delivery", d.ID), slog.String("channel", channel.ID),
-		slog.Int("attempt", d.AttemptCount), slog.String("class", string(outcome.Err)), slog.Int("status", outcome.StatusCode))
-	wait, again := w.config.Schedule.Next(d.AttemptCount, outcome.RetryAfter, w.Rand)
+	wait, again := w.next(endpoint, d, outcome)
 	switch {
 	case outcome.Gone:
-		w.disable(ctx, channel)
 		wait = 0 // when the channel is active again, nothing is left to wait for
+	case !again && endpoint.FailurePolicy == store.Park:
+		w.park(ctx, d, epoch)
+		return false, false
 	case !again:
 		return w.settle(ctx, d, epoch, store.Dead)
 	}
-	err = persist.Result(ctx, w.Clock, func(ctx context.Context) error {
+	err := persist.Result(ctx, w.Clock, func(ctx context.Context) error {
 		return w.Store.Retry(ctx, d, epoch, w.Clock.Now().Add(wait))
 	})
 	w.unstored(ctx, d, err)
@@ -150,13 +131,7 @@ func (w *Worker) settle(ctx context.Context, d *store.Delivery, epoch int64, sta
 		w.unstored(ctx, d, err)
 		return false, false
 	}
-	if state == store.Dead {
-		w.metrics.dead.Inc()
-		w.Logger.LogAttrs(ctx, slog.LevelWarn, "delivery is dead", slog.String("delivery", d.ID), slog.String("channel", d.EndpointID),
-			slog.Int("attempts", d.AttemptCount))
-	} else {
-		w.metrics.delivered.Inc()
-	}
+	w.Settled(ctx, d)
 	return more && ctx.Err() == nil, more
 }
 
@@ -167,25 +142,4 @@ func (w *Worker) unstored(ctx context.Context, d *store.Delivery, err error) {
 	}
 	w.Logger.LogAttrs(ctx, slog.LevelWarn, "result of a delivery attempt was not stored", slog.String("delivery", d.ID),
 		slog.String("channel", d.EndpointID), slog.String("error", err.Error()))
-}
-
-// disable stops deliveries to a webhook that is gone. They are kept.
-func (w *Worker) disable(ctx context.Context, channel *directory.Channel) {
-	err := persist.Result(ctx, w.Clock, func(ctx context.Context) error {
-		_, err := w.Store.SetState(ctx, channel.Instance, channel.ID, store.Active, store.Disabled, goneReason, w.Clock.Now())
-		return err
-	})
-	w.Directory.Forget(channel.ID)
-	if err != nil {
-		w.Logger.LogAttrs(ctx, slog.LevelWarn, "disable channel", slog.String("channel", channel.ID), slog.String("error", err.Error()))
-		return
-	}
-	w.Logger.LogAttrs(ctx, slog.LevelWarn, "channel is disabled: its webhook answered 410", slog.String("channel", channel.ID))
-}
-
-func acknowledgement(a store.Acknowledgement) webhook.Acknowledgement {
-	if a == store.Any2xx {
-		return webhook.Any2xx
-	}
-	return webhook.StatusOK
 }

@@ -10,8 +10,6 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,6 +18,7 @@ import (
 	"github.com/prosa-chat/prosa/services/channel/internal/lease"
 	"github.com/prosa-chat/prosa/services/channel/internal/pool"
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
+	"github.com/prosa-chat/prosa/services/channel/internal/tracing"
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/metric"
 	"github.com/prosa-chat/prosa/services/internal/webhook"
@@ -32,15 +31,17 @@ type Store interface {
 	Deliveries(ctx context.Context, key store.LaneKey, after int64, limit int) ([]store.Delivery, error)
 	Settle(ctx context.Context, d *store.Delivery, epoch int64, now time.Time) (bool, error)
 	Retry(ctx context.Context, d *store.Delivery, epoch int64, next time.Time) error
+	ParkLane(ctx context.Context, d *store.Delivery, epoch int64, now time.Time) error
 	ReleaseLane(ctx context.Context, key store.LaneKey, epoch int64, now time.Time) error
 	RenewLane(ctx context.Context, key store.LaneKey, epoch int64, until time.Time) error
 	SetState(ctx context.Context, instance, id string, from, to store.State, reason string, now time.Time) (bool, error)
+	SetBotAPIState(ctx context.Context, instance, id string, from, to store.State, reason string, now time.Time) (bool, error)
 }
 
 // Config bounds the worker. All fields are required.
 type Config struct {
 	// Pool is how many lanes are delivered from at once, PerEndpoint how many
-	// of them may be of one endpoint.
+	// exchanges go on with one endpoint.
 	Pool, PerEndpoint int
 	// Lease is how long a lane stays taken after its process died.
 	Lease time.Duration
@@ -63,6 +64,8 @@ type Deps struct {
 	Rand      webhook.Rand
 	Logger    *slog.Logger
 	Metrics   prometheus.Registerer
+	// Tracer makes a span of each attempt; nil makes none.
+	Tracer *tracing.Tracer
 	// Count counts deliveries by state; see NewCount.
 	Count *prometheus.CounterVec
 	// Recover runs before anything is claimed; see store.VoidLeases.
@@ -77,9 +80,9 @@ type Worker struct {
 	keeper    *lease.Keeper[store.LaneKey]
 	endpoints *endpoints
 	wake      pool.Signal
-	hungry    atomic.Bool   // lanes are due that found no place
-	queued    atomic.Uint64 // how often Queued was called
-	turn      int           // which endpoint comes first in the next claim
+	waiting   pool.Waiting[store.Endpoint] // endpoints with lanes that are due and found no place
+	starved   pool.Waiting[string]         // instances of those for which only the pool has no room
+	turn      int                          // which instance and endpoint come first in the next claim
 	metrics   *metrics
 }
 
@@ -94,11 +97,11 @@ func New(config Config, deps Deps) (*Worker, error) {
 		config:    config,
 		pool:      pool.New(config.Pool, deps.Clock, config.Grace),
 		keeper:    lease.NewKeeper(deps.Clock, config.Lease, deps.Store.RenewLane),
-		endpoints: newEndpoints(config.PerEndpoint),
+		endpoints: newEndpoints(config.PerEndpoint, deps.Clock),
 		wake:      pool.NewSignal(),
-		metrics:   newMetrics(deps.Count),
 	}
-	return w, metric.Register(deps.Metrics, w.metrics.attempts, w.metrics.seconds, w.metrics.inFlight)
+	w.metrics = newMetrics(deps.Count, w.endpoints.tripped)
+	return w, metric.Register(deps.Metrics, w.metrics.attempts, w.metrics.seconds, w.metrics.tripped, w.metrics.inFlight)
 }
 
 // Name implements lifecycle.Worker.
@@ -106,73 +109,52 @@ func (w *Worker) Name() string { return "channel-deliveries" }
 
 // Run implements lifecycle.Worker.
 func (w *Worker) Run(ctx context.Context) error {
-	if err := w.Recover(ctx); err != nil {
-		return err
+	claimer := pool.Claimer{
+		What: "deliveries", Pool: w.pool, Recover: w.Recover, Keep: w.keeper.Run, RunOnce: w.runOnce, Wake: w.wake, Poll: w.config.Poll,
+		Clock: w.Clock, Logger: w.Logger,
 	}
-	w.pool.Open(ctx)
-	var renewing sync.WaitGroup
-	renew, stopRenewing := context.WithCancel(w.pool.Context())
-	renewing.Go(func() { w.keeper.Run(renew) })
-	defer func() {
-		w.pool.Close()
-		stopRenewing()
-		renewing.Wait()
-		w.Client.CloseIdleConnections()
-	}()
-
-	poll := w.Clock.NewTimer(w.config.Poll)
-	defer poll.Stop()
-	for {
-		more, err := w.runOnce(ctx)
-		if err != nil && ctx.Err() == nil {
-			// Not the worker's fault: the next poll tries again.
-			w.Logger.LogAttrs(ctx, slog.LevelWarn, "claim deliveries", slog.String("error", err.Error()))
-		}
-		if more && ctx.Err() == nil {
-			continue
-		}
-		poll.Reset(w.config.Poll)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-w.wake:
-		case <-poll.C():
-		}
-	}
+	defer w.Client.CloseIdleConnections()
+	return claimer.Run(ctx)
 }
 
 // runOnce starts delivering from lanes that are due, as many as there are
 // places for. It reports whether more may be due for which there is a place.
 func (w *Worker) runOnce(ctx context.Context) (more bool, err error) {
-	queued := w.queued.Load()
-	w.endpoints.look()
+	w.waiting.Look()
+	w.starved.Look()
 	now := w.Clock.Now()
 	ready, err := w.Store.ReadyEndpoints(ctx, now)
 	if err != nil {
 		return false, err
 	}
-	claims := w.reserve(ready)
-	waiting := ready
-	if len(claims) > 0 {
-		waiting, err = w.claim(ctx, claims, ready, now)
+	if claims := w.reserve(ready); len(claims) > 0 {
+		ready, err = w.claim(ctx, claims, ready, now)
 	}
-	more = w.endpoints.hungryAre(waiting)
-	w.hungry.Store(more && w.pool.Free() == 0)
-	if w.queued.Load() != queued && w.pool.Free() == 0 {
-		w.hungry.Store(true) // what came after the look was perhaps noted before the line above
-	}
-	return err == nil && more && w.pool.Free() > 0, err
+	w.waiting.Found(ready)
+	var starved []string
+	w.waiting.Each(func(endpoint store.Endpoint) {
+		switch {
+		case w.endpoints.room(endpoint.ID) == 0:
+		case w.pool.Room(endpoint.Instance) == 0:
+			starved = append(starved, endpoint.Instance)
+		default:
+			more = true
+		}
+	})
+	w.starved.Found(starved)
+	return more, err
 }
 
-// reserve takes places, and room at the endpoints, for lanes to be claimed.
+// reserve takes places, of the pool and at the endpoints, for lanes to be claimed.
 func (w *Worker) reserve(ready []store.Endpoint) []store.Claim {
 	w.turn++
-	claims := w.endpoints.share(ready, w.pool.Free(), w.turn)
+	room := func(endpoint store.Endpoint) int { return w.endpoints.room(endpoint.ID) }
+	claims := share(ready, room, w.pool.Room, w.pool.Free(), w.turn)
 	entered := claims[:0]
 	for _, claim := range claims {
-		places := w.pool.Reserve(claim.Limit)
+		places := w.pool.Reserve(claim.Instance, claim.Limit)
 		claim.Limit = w.endpoints.enter(claim.ID, places)
-		w.pool.Release(places - claim.Limit)
+		w.pool.Release(claim.Instance, places-claim.Limit)
 		if claim.Limit > 0 {
 			entered = append(entered, claim)
 		}
@@ -194,7 +176,7 @@ func (w *Worker) claim(ctx context.Context, claims []store.Claim, ready []store.
 		if unused := claim.Limit - taken[claim.ID]; unused > 0 {
 			satisfied[claim.ID] = err == nil
 			w.endpoints.leave(claim.ID, unused)
-			w.pool.Release(unused)
+			w.pool.Release(claim.Instance, unused)
 		}
 	}
 	for _, endpoint := range ready {
@@ -206,37 +188,49 @@ func (w *Worker) claim(ctx context.Context, claims []store.Claim, ready []store.
 }
 
 // Reserve implements turns.Deliveries.
-func (w *Worker) Reserve(endpointID string) (until time.Time, ok bool) {
-	if w.hungry.Load() || w.pool.Reserve(1) == 0 {
+func (w *Worker) Reserve(endpoint store.Endpoint) (until time.Time, ok bool) {
+	if w.starved.Has(endpoint.Instance) || !w.Enter(endpoint) {
 		return time.Time{}, false // whoever waits longer comes first
 	}
-	if !w.endpoints.enterOne(endpointID) {
-		w.pool.Release(1)
+	if w.pool.Reserve(endpoint.Instance, 1) == 0 {
+		w.Leave(endpoint)
 		return time.Time{}, false
 	}
 	return w.keeper.Until(), true
 }
 
 // Queued implements turns.Deliveries.
-func (w *Worker) Queued(endpointID string) {
-	w.queued.Add(1) // before the flag; runOnce does it the other way round
-	w.hungry.Store(true)
-	if w.endpoints.queued(endpointID) && w.pool.Free() > 0 {
-		w.wake.Notify()
+func (w *Worker) Queued(endpoint store.Endpoint) {
+	w.waiting.Add(endpoint)
+	if w.endpoints.room(endpoint.ID) > 0 {
+		w.offer(endpoint)
 	}
 }
 
+// Resumed says that lanes of an endpoint were made due because the endpoint has
+// changed, or somebody wants it tried: what is known of its failures counts no
+// more.
+func (w *Worker) Resumed(endpoint store.Endpoint) {
+	w.endpoints.reset(endpoint.ID)
+	w.Queued(endpoint)
+}
+
 // Unreserve implements turns.Deliveries.
-func (w *Worker) Unreserve(endpointID string) { w.release(endpointID) }
+func (w *Worker) Unreserve(endpoint store.Endpoint) {
+	w.Leave(endpoint)
+	w.release(endpoint.Instance)
+}
 
 // Start implements turns.Deliveries.
 func (w *Worker) Start(lane store.Lane) { go w.work(lane) }
 
-// release gives a place back, and wakes the claimer if lanes wait for it.
-func (w *Worker) release(endpointID string) {
-	free := w.pool.Release(1)
-	claim := w.endpoints.leave(endpointID, 1)
-	if claim || (w.hungry.Load() && free >= max(1, w.config.Pool/4)) {
-		w.wake.Notify()
-	}
+// release gives a place of the pool back, and wakes the claimer if lanes wait
+// for one.
+func (w *Worker) release(instance string) {
+	w.pool.Release(instance, 1)
+	w.starved.Each(func(starved string) {
+		if w.pool.Worth(starved) {
+			w.wake.Notify()
+		}
+	})
 }

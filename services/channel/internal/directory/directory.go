@@ -1,113 +1,73 @@
-// Package directory remembers channels for a moment, with their signing
-// secrets opened, so that a message or an attempt costs no read of its channel.
+// Package directory remembers channels and integrations for a moment, with their
+// secrets opened, so that a message or an attempt costs no read of its endpoint.
 package directory
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"sync"
-	"time"
 
+	"github.com/prosa-chat/prosa/services/channel/internal/signing"
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/secretbox"
-	"github.com/prosa-chat/prosa/services/internal/webhook"
-)
-
-const (
-	// ttl is how long a change made by another process may go unseen. Changes
-	// made by this one are seen at once.
-	ttl = 2 * time.Second
-	// maxChannels bounds the memory; a process with more active channels reads
-	// some of them more often.
-	maxChannels = 16_384
 )
 
 // Reader is the part of the store that the directory needs.
 type Reader interface {
 	ChannelByID(ctx context.Context, id string) (*store.Channel, error)
+	BotAPIByID(ctx context.Context, id string) (*store.BotAPI, error)
 }
 
-// Channel is a channel with its secret opened. It is shared and must not be changed.
-type Channel struct {
-	*store.Channel
-	// Secret signs webhooks.
-	Secret webhook.Secret
-}
-
-// Directory looks channels up by id. It is safe for concurrent use.
+// Directory looks channels and integrations up by id. It is safe for concurrent
+// use.
 type Directory struct {
 	reader Reader
 	box    *secretbox.Box
 	clock  clock.Clock
 
-	mu       sync.RWMutex
-	channels map[string]entry
-	// generation counts the forgotten, so that a read that began before a
-	// change is not remembered after it.
-	generation uint64
-}
-
-type entry struct {
-	channel *Channel
-	until   time.Time
+	endpoints cache[*Endpoint]
 }
 
 // New returns an empty directory.
 func New(reader Reader, box *secretbox.Box, c clock.Clock) *Directory {
-	return &Directory{reader: reader, box: box, clock: c, channels: make(map[string]entry)}
+	return &Directory{reader: reader, box: box, clock: c}
 }
 
-// SecretContext names what a channel's sealed secret belongs to.
+// SecretContext names what the sealed secrets of a channel or an integration
+// belong to.
 func SecretContext(instance, id string) string { return "channel/secret/" + instance + "/" + id }
 
-// Get returns the channel, as it was at most two seconds ago. Errors:
-// store.ErrChannelNotFound, and those of the store.
-func (d *Directory) Get(ctx context.Context, id string) (*Channel, error) {
-	now := d.clock.Now()
-	d.mu.RLock()
-	known, ok := d.channels[id]
-	generation := d.generation
-	d.mu.RUnlock()
-	if ok && now.Before(known.until) {
-		return known.channel, nil
+// Get returns the channel, as Endpoint does. It is shared and must not be
+// changed. Errors: store.ErrChannelNotFound, and those of the store.
+func (d *Directory) Get(ctx context.Context, id string) (*store.Channel, error) {
+	endpoint, err := d.Endpoint(ctx, id)
+	if errors.Is(err, ErrNotFound) || err == nil && endpoint.Channel == nil {
+		return nil, store.ErrChannelNotFound
 	}
-	row, err := d.reader.ChannelByID(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	opened, err := d.open(row)
-	if err != nil {
-		return nil, err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.generation == generation {
-		if len(d.channels) >= maxChannels {
-			clear(d.channels)
-		}
-		d.channels[id] = entry{channel: opened, until: now.Add(ttl)}
-	}
-	return opened, nil
+	return endpoint.Channel, nil
 }
 
-// Forget makes the next Get read the channel anew. It is called after each
-// change of the channel by this process.
-func (d *Directory) Forget(id string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.generation++
-	delete(d.channels, id)
-}
+// Knows reports whether a channel or integration of this id was found before; it
+// asks nobody.
+func (d *Directory) Knows(id string) bool { return d.endpoints.knows(id) }
 
-func (d *Directory) open(row *store.Channel) (*Channel, error) {
-	plain, err := d.box.Open(row.Secret, SecretContext(row.Instance, row.ID))
+// Forget makes the next look-up of a channel or integration read it anew. It is
+// called after each change by this process.
+func (d *Directory) Forget(id string) { d.endpoints.forget(id) }
+
+// openChannel makes the endpoint of a channel.
+func (d *Directory) openChannel(row *store.Channel) (*Endpoint, error) {
+	ring, err := signing.Open(d.box, row.Secret, SecretContext(row.Instance, row.ID))
 	if err != nil {
-		return nil, fmt.Errorf("open signing secret of channel %s: %w", row.ID, err)
+		return nil, fmt.Errorf("channel %s: %w", row.ID, err)
 	}
-	secret, err := webhook.ParseSecret(string(plain))
-	if err != nil {
-		return nil, fmt.Errorf("read signing secret of channel %s: %w", row.ID, err)
-	}
-	return &Channel{Channel: row, Secret: secret}, nil
+	return &Endpoint{
+		Instance: row.Instance, ID: row.ID, AgentID: row.AgentID, Channel: row, State: row.State,
+		URL: row.WebhookURL, Timeout: row.Timeout, Acknowledgement: row.Acknowledgement,
+		FailurePolicy: row.FailurePolicy, SkipAfter: row.SkipAfter, ring: ring,
+	}, nil
 }

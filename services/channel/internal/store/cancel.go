@@ -14,20 +14,25 @@ const (
 	cancelEntries = 500
 )
 
-// Deleted is a channel that was deleted and may have left things behind.
+// Deleted is a channel or integration that was deleted and may have left things
+// behind.
 type Deleted struct {
 	Endpoint
 	DeleteTime time.Time
 }
 
-// Unreaped lists deleted channels whose work is not known to be cancelled.
+// Unreaped lists deleted channels and integrations whose work is not known to be
+// cancelled.
 func (s *Store) Unreaped(ctx context.Context, limit int) ([]Deleted, error) {
 	type row struct {
 		Deleted
 		deleted int64
 	}
 	rows, err := s.db.Reader().QueryContext(ctx, `
-SELECT instance, id, delete_time FROM channel WHERE delete_time IS NOT NULL AND reap_time IS NULL ORDER BY delete_time LIMIT $1`, limit)
+SELECT instance, id, delete_time FROM channel WHERE delete_time IS NOT NULL AND reap_time IS NULL
+UNION ALL
+SELECT instance, id, delete_time FROM bot_api WHERE delete_time IS NOT NULL AND reap_time IS NULL
+ORDER BY delete_time LIMIT $1`, limit)
 	found, err := collect(rows, err, func(r *row) []any { return []any{&r.Instance, &r.ID, &r.deleted} })
 	if err != nil {
 		return nil, fmt.Errorf("list deleted channels: %w", err)
@@ -40,11 +45,18 @@ SELECT instance, id, delete_time FROM channel WHERE delete_time IS NOT NULL AND 
 	return all, nil
 }
 
-// MarkReaped notes that nothing of a deleted channel is left.
+// MarkReaped notes that nothing of a deleted channel or integration is left.
 func (s *Store) MarkReaped(ctx context.Context, e Endpoint, now time.Time) error {
-	_, err := s.db.Exec1(ctx, `UPDATE channel SET reap_time = $3 WHERE instance = $1 AND id = $2 AND delete_time IS NOT NULL`,
-		e.Instance, e.ID, sqldb.Micros(now))
-	return err
+	return s.db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE channel SET reap_time = $3 WHERE instance = $1 AND id = $2 AND delete_time IS NOT NULL`,
+			e.Instance, e.ID, sqldb.Micros(now))
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE bot_api SET reap_time = $3 WHERE instance = $1 AND id = $2 AND delete_time IS NOT NULL`,
+			e.Instance, e.ID, sqldb.Micros(now))
+		return err
+	})
 }
 
 // CancelThreads gives up messages of a deleted channel in one short batch, and

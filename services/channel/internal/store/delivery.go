@@ -29,16 +29,18 @@ type Delivery struct {
 	ContactID string
 	Body      []byte
 	State     DeliveryState
-	// AttemptCount is how many attempts failed or succeeded; interrupted ones
-	// do not count.
+	// AttemptCount is how many attempts failed or succeeded, since it was put
+	// back if it ever was (see [Store.SendAgain]); interrupted ones do not count.
 	AttemptCount int
 	// Attempts is a JSON list of them, nil before the first.
 	Attempts   []byte
 	CreateTime time.Time
 	SettleTime time.Time // zero while it is pending
+	// Trace is the traceparent of the turn that made it; "" if nobody traces it.
+	Trace string
 }
 
-const deliveryColumns = `sequence, id, contact_id, body, state, attempt_count, attempts, create_time, settle_time`
+const deliveryColumns = `sequence, id, contact_id, body, state, attempt_count, attempts, create_time, settle_time, COALESCE(trace, '')`
 
 type deliveryRow struct {
 	Delivery
@@ -48,7 +50,7 @@ type deliveryRow struct {
 }
 
 func (r *deliveryRow) targets() []any {
-	return []any{&r.Sequence, &r.ID, &r.ContactID, &r.Body, &r.State, &r.AttemptCount, &r.attempts, &r.created, &r.settled}
+	return []any{&r.Sequence, &r.ID, &r.ContactID, &r.Body, &r.State, &r.AttemptCount, &r.attempts, &r.created, &r.settled, &r.Trace}
 }
 
 func (r *deliveryRow) delivery(key LaneKey) Delivery {
@@ -93,7 +95,7 @@ RETURNING last_seq`
 // AttemptCount and Attempts. More is true if the lane has further deliveries;
 // the caller still holds it. Otherwise the lease has ended.
 func (s *Store) Settle(ctx context.Context, d *Delivery, epoch int64, now time.Time) (more bool, err error) {
-	more, err = s.dialect.settle(ctx, s.db, d, epoch, now)
+	more, err = s.dialect.settle(ctx, s.pool, d, epoch, now)
 	if err != nil {
 		return false, fmt.Errorf("settle delivery: %w", err)
 	}
@@ -103,18 +105,23 @@ func (s *Store) Settle(ctx context.Context, d *Delivery, epoch int64, now time.T
 // Retry records a failed attempt at the head of a held lane and ends the
 // lease; the lane is due again at next.
 func (s *Store) Retry(ctx context.Context, d *Delivery, epoch int64, next time.Time) error {
-	err := s.db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
-		var last int64
-		err := tx.QueryRowContext(ctx, retryLaneSQL, d.Instance, d.EndpointID, d.InteractionID, epoch, d.Sequence, sqldb.Micros(next)).Scan(&last)
-		if err != nil {
-			return leased(err)
-		}
-		return writeAttempts(ctx, tx, d, sql.NullInt64{})
-	})
-	if err != nil {
+	if err := s.putOff(ctx, d, epoch, sqldb.Micros(next), sql.NullInt64{}); err != nil {
 		return fmt.Errorf("put delivery off: %w", err)
 	}
 	return nil
+}
+
+// putOff writes the head of a held lane, and ends the lease; the lane is due
+// again at next.
+func (s *Store) putOff(ctx context.Context, d *Delivery, epoch, next int64, settled sql.NullInt64) error {
+	return s.db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+		var last int64
+		err := tx.QueryRowContext(ctx, retryLaneSQL, d.Instance, d.EndpointID, d.InteractionID, epoch, d.Sequence, next).Scan(&last)
+		if err != nil {
+			return leased(err)
+		}
+		return writeAttempts(ctx, tx, d, settled)
+	})
 }
 
 func writeAttempts(ctx context.Context, tx sqldb.Tx, d *Delivery, settled sql.NullInt64) error {

@@ -14,11 +14,15 @@ import (
 type postgresDialect struct{}
 
 const (
-	postgresChannel = `
-WITH alive AS (SELECT 1 FROM channel WHERE instance = $1 AND id = $2 AND delete_time IS NULL)`
+	postgresAlive = `
+    SELECT 1 FROM channel WHERE instance = $1 AND id = $2 AND delete_time IS NULL
+    UNION ALL
+    SELECT 1 FROM bot_api WHERE instance = $1 AND id = $2 AND delete_time IS NULL`
+	postgresEndpoint = `
+WITH alive AS (` + postgresAlive + `)`
 	postgresTakeKey = `, alive_and_new AS (
     INSERT INTO idempotency (instance, scope, key, fingerprint, response, expire_time)
-    SELECT $1, $11, $12, CAST($13 AS BYTEA), CAST($14 AS BYTEA), CAST($15 AS BIGINT) FROM alive
+    SELECT $1, $13, $14, CAST($15 AS BYTEA), CAST($16 AS BYTEA), CAST($17 AS BIGINT) FROM alive
     ON CONFLICT (instance, scope, key) DO UPDATE
     SET fingerprint = excluded.fingerprint, response = excluded.response, expire_time = excluded.expire_time
     WHERE idempotency.expire_time <= $10
@@ -34,12 +38,12 @@ WITH alive AS (SELECT 1 FROM channel WHERE instance = $1 AND id = $2 AND delete_
         next_time   = CASE WHEN thread.done_seq = thread.last_seq THEN excluded.next_time ELSE thread.next_time END
     RETURNING last_seq, done_seq, epoch
 ), stored AS (
-    INSERT INTO message (instance, channel_id, client_identifier, seq, id, text, postback, create_time)
-    SELECT $1, $2, $3, last_seq, $7, $8, $9, CAST($10 AS BIGINT) FROM accepted)
+    INSERT INTO message (instance, channel_id, client_identifier, seq, id, text, postback, create_time, context, trace)
+    SELECT $1, $2, $3, last_seq, $7, $8, $9, CAST($10 AS BIGINT), CAST($11 AS BYTEA), CAST($12 AS TEXT) FROM accepted)
 SELECT last_seq, done_seq, epoch FROM accepted`
 
-	postgresAccept        = postgresChannel + postgresThread + `alive` + postgresMessage
-	postgresAcceptWithKey = postgresChannel + postgresTakeKey + postgresThread + `alive_and_new` + postgresMessage
+	postgresAccept        = postgresEndpoint + postgresThread + `alive` + postgresMessage
+	postgresAcceptWithKey = postgresEndpoint + postgresTakeKey + postgresThread + `alive_and_new` + postgresMessage
 )
 
 // accept is one statement, and so one round trip. The row of the thread is
@@ -48,7 +52,7 @@ func (postgresDialect) accept(ctx context.Context, db *sqldb.DB, m *Message, key
 	now := sqldb.Micros(m.CreateTime)
 	raise, lease, next := holding(hold, now)
 	query := postgresAccept
-	args := []any{m.Instance, m.ChannelID, m.ClientIdentifier, raise, lease, next, m.ID, m.Text, m.Postback, now}
+	args := []any{m.Instance, m.ChannelID, m.ClientIdentifier, raise, lease, next, m.ID, m.Text, m.Postback, now, m.Context, optional(m.Trace)}
 	if key != nil {
 		query = postgresAcceptWithKey
 		args = append(args, key.Scope, key.Key, key.Fingerprint[:], key.Response, sqldb.Micros(m.CreateTime.Add(idempotency.Lifetime)))
@@ -68,6 +72,12 @@ func (postgresDialect) accept(ctx context.Context, db *sqldb.DB, m *Message, key
 	return Accepted{MessageID: m.ID, Held: held}, nil
 }
 
+func (postgresDialect) others(db *sqldb.DB) database { return db }
+
+func (postgresDialect) tookThreads([]Thread, time.Time) {}
+
+func (postgresDialect) tookLanes([]Lane, time.Time) {}
+
 func (postgresDialect) bulk(head string, columns []string, tail string) *sqldb.Bulk {
 	return sqldb.NewBulk(head, columns, tail)
 }
@@ -76,9 +86,9 @@ func (postgresDialect) claimThreads() string {
 	return `
 WITH due AS (
     SELECT instance, channel_id, client_identifier FROM thread
-    WHERE done_seq < last_seq AND next_time <= $1
-    ORDER BY next_time LIMIT $3 FOR UPDATE SKIP LOCKED)
-UPDATE thread SET epoch = thread.epoch + 1, lease_until = $2, next_time = $2 FROM due
+    WHERE instance = $1 AND done_seq < last_seq AND next_time <= $2
+    ORDER BY next_time LIMIT $4 FOR UPDATE SKIP LOCKED)
+UPDATE thread SET epoch = thread.epoch + 1, lease_until = $3, next_time = $3 FROM due
 WHERE thread.instance = due.instance AND thread.channel_id = due.channel_id AND thread.client_identifier = due.client_identifier
 RETURNING thread.instance, thread.channel_id, thread.client_identifier, thread.epoch, thread.done_seq, thread.failures, thread.strikes`
 }
@@ -92,6 +102,17 @@ WITH due AS (
 UPDATE lane SET epoch = lane.epoch + 1, lease_until = $4, next_time = $4 FROM due
 WHERE lane.instance = due.instance AND lane.endpoint_id = due.endpoint_id AND lane.interaction_id = due.interaction_id
 RETURNING lane.instance, lane.endpoint_id, lane.interaction_id, lane.epoch, lane.settled_seq`
+}
+
+func (postgresDialect) claimRedeliveries() string {
+	return `
+WITH due AS (
+    SELECT instance, endpoint_id, interaction_id FROM redelivery_lane
+    WHERE instance = $1 AND endpoint_id = $2 AND waiting > 0 AND next_time <= $3
+    ORDER BY next_time LIMIT $5 FOR UPDATE SKIP LOCKED)
+UPDATE redelivery_lane AS l SET epoch = l.epoch + 1, lease_until = $4, next_time = $4 FROM due
+WHERE l.instance = due.instance AND l.endpoint_id = due.endpoint_id AND l.interaction_id = due.interaction_id
+RETURNING l.instance, l.endpoint_id, l.interaction_id, l.epoch`
 }
 
 const (
@@ -127,7 +148,7 @@ func queue(ctx context.Context, tx sqldb.Tx, f *finish) error {
 	err := tx.QueryRowContext(ctx, extendLaneSQL, key.Instance, key.EndpointID, key.InteractionID, len(f.turn.Answer), raise, lease, next).
 		Scan(&last, &settled, &epoch)
 	if sqldb.IsNoRows(err) {
-		return nil // the channel was deleted: nobody waits for the answer
+		return nil // the channel or integration was deleted: nobody waits for the answer
 	}
 	if err != nil {
 		return err
@@ -135,7 +156,7 @@ func queue(ctx context.Context, tx sqldb.Tx, f *finish) error {
 	f.queued(last, settled, epoch)
 	for i, answer := range f.turn.Answer {
 		_, err := tx.ExecContext(ctx, insertDeliverySQL, key.Instance, key.EndpointID, key.InteractionID,
-			f.finished.FirstSequence+int64(i), answer.ID, f.turn.ContactID, answer.Body, micros)
+			f.finished.FirstSequence+int64(i), answer.ID, f.turn.ContactID, answer.Body, micros, optional(f.turn.Trace))
 		if err != nil {
 			return err
 		}
@@ -152,6 +173,14 @@ func (postgresDialect) settle(ctx context.Context, db *sqldb.DB, d *Delivery, ep
 		}
 		more = last > d.Sequence
 		return writeAttempts(ctx, tx, d, sql.NullInt64{Int64: sqldb.Micros(now), Valid: true})
+	})
+	return more, err
+}
+
+func (postgresDialect) settleRedelivery(ctx context.Context, db *sqldb.DB, d *Delivery, epoch int64, now time.Time) (more bool, err error) {
+	err = db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) (err error) {
+		more, err = settleRedelivery(ctx, tx, d, epoch, now)
+		return err
 	})
 	return more, err
 }

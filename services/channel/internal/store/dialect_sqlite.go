@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
@@ -9,30 +10,31 @@ import (
 
 // sqliteDialect relies on the one writer: within a transaction nobody else is.
 type sqliteDialect struct {
+	queues   *queues
 	accepts  *sqldb.Batcher[acceptance]
 	finishes *sqldb.Batcher[finish]
 	settles  *sqldb.Batcher[settlement]
+	again    *sqldb.Batcher[settlement]
 }
 
-// gather is how long results of the background wait for others under load.
-const gather = 3 * time.Millisecond
+// gather is how long results of the background wait for others under load, and
+// gatherAgain those of what is sent again: it comes behind live messages, and so
+// keeps the disk busy less often.
+const (
+	gather      = 3 * time.Millisecond
+	gatherAgain = 5 * time.Millisecond
+)
 
 func newSQLiteDialect(db *sqldb.DB) sqliteDialect {
+	q := queuesOf(db)
 	return sqliteDialect{
-		accepts:  sqldb.NewBatcher(db, acceptAll),
-		finishes: sqldb.NewBatcher(db, finishAll).Gather(gather),
-		settles:  sqldb.NewBatcher(db, settleAll).Gather(gather),
+		queues:   q,
+		accepts:  sqldb.NewBatcher(db, q.acceptAll),
+		finishes: sqldb.NewBatcher(db, q.finishAll).Gather(gather),
+		settles:  sqldb.NewBatcher(db, q.settleAll).Gather(gather),
+		again:    sqldb.NewBatcher(db, settleAllAgain).Gather(gatherAgain),
 	}
 }
-
-const (
-	acceptThreadConflict = `
-ON CONFLICT (instance, channel_id, client_identifier) DO UPDATE SET
-    last_seq    = thread.last_seq + 1,
-    epoch       = CASE WHEN thread.done_seq = thread.last_seq THEN thread.epoch + excluded.epoch ELSE thread.epoch END,
-    lease_until = CASE WHEN thread.done_seq = thread.last_seq THEN excluded.lease_until ELSE thread.lease_until END,
-    next_time   = CASE WHEN thread.done_seq = thread.last_seq THEN excluded.next_time ELSE thread.next_time END`
-)
 
 // accept stores a message that has a key alone: its key may be known, and then
 // it is answered from within the transaction, for the first message may be in
@@ -55,7 +57,7 @@ func (d sqliteDialect) accept(ctx context.Context, db *sqldb.DB, m *Message, key
 			accepted, err = replayed(ctx, tx, m, key)
 			return err
 		}
-		if err := acceptAll(ctx, tx, []*acceptance{a}); err != nil {
+		if err := d.queues.acceptAll(ctx, tx, []*acceptance{a}); err != nil {
 			return err
 		}
 		accepted = a.accepted
@@ -80,6 +82,24 @@ func (d sqliteDialect) settle(ctx context.Context, _ *sqldb.DB, delivery *Delive
 	return s.more, s.err
 }
 
+func (d sqliteDialect) settleRedelivery(ctx context.Context, _ *sqldb.DB, delivery *Delivery, epoch int64, now time.Time) (bool, error) {
+	s := &settlement{delivery: delivery, epoch: epoch, now: now}
+	if err := d.again.Do(ctx, s); err != nil {
+		return false, err
+	}
+	return s.more, s.err
+}
+
+func settleAllAgain(ctx context.Context, tx sqldb.Tx, batch []*settlement) error {
+	for _, s := range batch {
+		s.more, s.err = settleRedelivery(ctx, tx, s.delivery, s.epoch, s.now)
+		if s.err != nil && !errors.Is(s.err, ErrLeaseLost) {
+			return s.err
+		}
+	}
+	return nil
+}
+
 // holding gives what an idle queue's epoch is raised by, the lease's end and
 // the next time, with or without a lease until hold.
 func holding(hold time.Time, now int64) (raise, lease, next int64) {
@@ -89,17 +109,34 @@ func holding(hold time.Time, now int64) (raise, lease, next int64) {
 	return 1, sqldb.Micros(hold), sqldb.Micros(hold)
 }
 
+// others makes the batches forget what they remember whenever something else is written.
+func (d sqliteDialect) others(db *sqldb.DB) database { return remembering{db, d.queues} }
+
+func (d sqliteDialect) tookThreads(taken []Thread, until time.Time) {
+	d.queues.refresh()
+	for i := range taken {
+		d.queues.threads.taken(taken[i].columns(), taken[i].Epoch, until)
+	}
+}
+
+func (d sqliteDialect) tookLanes(taken []Lane, until time.Time) {
+	d.queues.refresh()
+	for i := range taken {
+		d.queues.lanes.taken(taken[i].columns(), taken[i].Epoch, until)
+	}
+}
+
 func (sqliteDialect) bulk(head string, columns []string, tail string) *sqldb.Bulk {
 	return sqldb.NewSQLiteBulk(head, columns, tail)
 }
 
 func (sqliteDialect) claimThreads() string {
 	return `
-UPDATE thread SET epoch = epoch + 1, lease_until = $2, next_time = $2
+UPDATE thread SET epoch = epoch + 1, lease_until = $3, next_time = $3
 WHERE (instance, channel_id, client_identifier) IN (
-    SELECT instance, channel_id, client_identifier FROM thread
-    WHERE done_seq < last_seq AND next_time <= $1
-    ORDER BY next_time LIMIT CAST($3 AS BIGINT) + 0)
+    SELECT instance, channel_id, client_identifier FROM thread INDEXED BY thread_pending
+    WHERE instance = $1 AND done_seq < last_seq AND next_time <= $2
+    ORDER BY next_time LIMIT CAST($4 AS BIGINT) + 0)
 RETURNING ` + threadColumns
 }
 
@@ -111,4 +148,14 @@ WHERE (instance, endpoint_id, interaction_id) IN (
     WHERE instance = $1 AND endpoint_id = $2 AND settled_seq < last_seq AND next_time <= $3
     ORDER BY next_time LIMIT CAST($5 AS BIGINT) + 0)
 RETURNING ` + laneColumns
+}
+
+func (sqliteDialect) claimRedeliveries() string {
+	return `
+UPDATE redelivery_lane SET epoch = epoch + 1, lease_until = $4, next_time = $4
+WHERE (instance, endpoint_id, interaction_id) IN (
+    SELECT instance, endpoint_id, interaction_id FROM redelivery_lane INDEXED BY redelivery_lane_pending
+    WHERE instance = $1 AND endpoint_id = $2 AND waiting > 0 AND next_time <= $3
+    ORDER BY next_time LIMIT CAST($5 AS BIGINT) + 0)
+RETURNING ` + redeliveryColumns
 }

@@ -31,7 +31,7 @@ func (l *Lane) targets() []any {
 	return []any{&l.Instance, &l.EndpointID, &l.InteractionID, &l.Epoch, &l.SettledSeq}
 }
 
-// Endpoint names a channel that has deliveries to make.
+// Endpoint names a channel or an integration of the Bot API.
 type Endpoint struct{ Instance, ID string }
 
 const readyEndpointsSQL = `
@@ -40,12 +40,16 @@ WITH RECURSIVE pending (endpoint_id) AS (
     UNION ALL
     SELECT (SELECT min(lane.endpoint_id) FROM lane WHERE lane.settled_seq < lane.last_seq AND lane.endpoint_id > pending.endpoint_id)
     FROM pending WHERE pending.endpoint_id IS NOT NULL)
-SELECT channel.instance, channel.id FROM pending CROSS JOIN channel
-WHERE channel.id = pending.endpoint_id AND channel.state = 'ACTIVE' AND channel.delete_time IS NULL AND EXISTS (
+SELECT COALESCE(channel.instance, bot_api.instance), pending.endpoint_id FROM pending
+LEFT JOIN channel ON channel.id = pending.endpoint_id AND channel.state = 'ACTIVE' AND channel.delete_time IS NULL
+LEFT JOIN bot_api ON bot_api.id = pending.endpoint_id AND bot_api.state = 'ACTIVE' AND bot_api.delete_time IS NULL
+    AND bot_api.callback_url <> ''
+WHERE (channel.id IS NOT NULL OR bot_api.id IS NOT NULL) AND EXISTS (
     SELECT 1 FROM lane
     WHERE lane.endpoint_id = pending.endpoint_id AND lane.settled_seq < lane.last_seq AND lane.next_time <= $1)`
 
-// ReadyEndpoints lists the active channels with a lane that is due. It costs
+// ReadyEndpoints lists the active channels, and the active integrations that
+// have a callback, with a lane that is due. It costs
 // a few steps per endpoint, however many lanes an endpoint has: the recursion
 // jumps from one endpoint to the next in the index of pending lanes.
 func (s *Store) ReadyEndpoints(ctx context.Context, now time.Time) ([]Endpoint, error) {
@@ -69,7 +73,7 @@ type Claim struct {
 // moment.
 func (s *Store) ClaimLanes(ctx context.Context, claims []Claim, now, until time.Time) ([]Lane, error) {
 	var lanes []Lane
-	err := s.db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+	err := s.pool.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
 		lanes = lanes[:0]
 		for _, claim := range claims {
 			rows, err := tx.QueryContext(ctx, s.dialect.claimLanes(), claim.Instance, claim.ID, sqldb.Micros(now),
@@ -80,6 +84,7 @@ func (s *Store) ClaimLanes(ctx context.Context, claims []Claim, now, until time.
 			}
 			lanes = append(lanes, taken...)
 		}
+		s.dialect.tookLanes(lanes, until)
 		return s.heads.ofLanes(ctx, tx, lanes)
 	})
 	if err != nil {

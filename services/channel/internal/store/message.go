@@ -12,10 +12,16 @@ import (
 type Message struct {
 	ThreadKey
 	// Seq counts the messages of the thread from 1; given at commit.
-	Seq            int64
-	ID             string
+	Seq int64
+	ID  string
+	// Text is empty exactly if the person said nothing: a program opened the turn.
 	Text, Postback string
-	CreateTime     time.Time
+	// Context is what was sent for the context of the conversation, a serialized
+	// google.protobuf.Struct; nil if nothing was.
+	Context    []byte
+	CreateTime time.Time
+	// Trace is the traceparent of the call that brought it; "" if nobody traces it.
+	Trace string
 }
 
 // Held says what an accepting transaction took for its caller.
@@ -45,7 +51,7 @@ type Accepted struct {
 // If hold is set and the thread is idle, the caller gets a lease on the thread
 // until then, as if it had claimed it at once.
 func (s *Store) Accept(ctx context.Context, m *Message, key *Key, hold time.Time) (Accepted, error) {
-	accepted, err := s.dialect.accept(ctx, s.db, m, key, hold)
+	accepted, err := s.dialect.accept(ctx, s.pool, m, key, hold)
 	if err != nil {
 		return Accepted{}, fmt.Errorf("accept message: %w", err)
 	}
@@ -53,7 +59,7 @@ func (s *Store) Accept(ctx context.Context, m *Message, key *Key, hold time.Time
 }
 
 // replayed is what came of a message that was not stored: its key is taken, or
-// the channel is gone.
+// the channel or integration is gone.
 func replayed(ctx context.Context, r sqldb.Reader, m *Message, key *Key) (Accepted, error) {
 	if key == nil {
 		return Accepted{}, ErrChannelNotFound
@@ -69,7 +75,7 @@ func replayed(ctx context.Context, r sqldb.Reader, m *Message, key *Key) (Accept
 }
 
 const (
-	messageColumns = `seq, id, text, postback, create_time`
+	messageColumns = `seq, id, text, postback, context, create_time, COALESCE(trace, '')`
 	messagesSQL    = `
 SELECT ` + messageColumns + ` FROM message
 WHERE instance = $1 AND channel_id = $2 AND client_identifier = $3 AND seq > $4
@@ -81,10 +87,15 @@ type messageRow struct {
 	created int64
 }
 
-func (r *messageRow) targets() []any { return []any{&r.Seq, &r.ID, &r.Text, &r.Postback, &r.created} }
+func (r *messageRow) targets() []any {
+	return []any{&r.Seq, &r.ID, &r.Text, &r.Postback, &r.Context, &r.created, &r.Trace}
+}
 
 func (r *messageRow) message(key ThreadKey) Message {
 	r.ThreadKey, r.CreateTime = key, sqldb.Time(r.created)
+	if len(r.Context) == 0 {
+		r.Context = nil
+	}
 	return r.Message
 }
 

@@ -15,29 +15,31 @@ import (
 // message, or several times a second, must not grow with what is stored.
 func TestHotStatementsNeverScan(t *testing.T) {
 	db := testkit.Open(t, testkit.Options(t, sqldb.SQLite, migrations.FS, "channel"))
-	heads := newHeads(sqliteDialect{})
+	heads, queues := newHeads(sqliteDialect{}), newQueues(db)
 	for name, statement := range map[string]struct {
 		sql   string
 		args  int
 		wants []string
 	}{
-		"accept many":     {sqliteAcceptThreads[0], 6 * 64, []string{"SEARCH channel USING PRIMARY KEY"}},
-		"accept":          {sqliteAcceptThreads[6], 6, []string{"SEARCH channel USING PRIMARY KEY"}},
-		"finish many":     {sqliteFinishThreads[0], 5 * 64, []string{"SEARCH thread USING PRIMARY KEY (instance=? AND channel_id=? AND client_identifier=?)"}},
-		"finish one":      {sqliteFinishThreads[6], 5, []string{"SEARCH thread USING PRIMARY KEY (instance=? AND channel_id=? AND client_identifier=?)"}},
-		"extend lanes":    {sqliteExtendLanes[0], 7 * 64, []string{"SEARCH channel USING PRIMARY KEY"}},
-		"settle lanes":    {sqliteSettleLanes[0], 5 * 64, []string{"SEARCH lane USING PRIMARY KEY (instance=? AND endpoint_id=? AND interaction_id=?)"}},
-		"settle one lane": {sqliteSettleLanes[6], 5, []string{"SEARCH lane USING PRIMARY KEY (instance=? AND endpoint_id=? AND interaction_id=?)"}},
+		"read threads":    {queues.threads.read[0], 3 * 64, []string{"SEARCH thread USING PRIMARY KEY (instance=? AND channel_id=? AND client_identifier=?)"}},
+		"read thread":     {queues.threads.read[6], 3, []string{"SEARCH thread USING PRIMARY KEY (instance=? AND channel_id=? AND client_identifier=?)"}},
+		"read lanes":      {queues.lanes.read[0], 3 * 64, []string{"SEARCH lane USING PRIMARY KEY (instance=? AND endpoint_id=? AND interaction_id=?)"}},
+		"read lane":       {queues.lanes.read[6], 3, []string{"SEARCH lane USING PRIMARY KEY (instance=? AND endpoint_id=? AND interaction_id=?)"}},
+		"alive":           {aliveSQL, 2, []string{"SEARCH channel USING PRIMARY KEY", "SEARCH bot_api USING PRIMARY KEY"}},
 		"settle many":     {sqliteSettleDeliveries[0], 8 * 64, []string{"SEARCH delivery USING COVERING INDEX sqlite_autoindex_delivery_1 (instance=? AND endpoint_id=? AND interaction_id=? AND sequence=?)"}},
-		"threads due":     {threadsDueSQL, 1, []string{"thread_pending"}},
-		"claim threads":   {sqliteDialect{}.claimThreads(), 3, []string{"thread_pending", "USING PRIMARY KEY"}},
+		"ready instances": {readyInstancesSQL, 1, []string{"thread_pending"}},
+		"claim threads":   {sqliteDialect{}.claimThreads(), 4, []string{"thread_pending", "USING PRIMARY KEY"}},
 		"finish":          {finishThreadSQL, 5, []string{"USING PRIMARY KEY"}},
-		"ready endpoints": {readyEndpointsSQL, 1, []string{"lane_pending", "channel_by_id"}},
+		"ready endpoints": {readyEndpointsSQL, 1, []string{"lane_pending", "channel_by_id", "bot_api_by_id"}},
+		"make due":        {dueSQL, 4, []string{"lane_pending", "USING PRIMARY KEY"}},
+		"unpark":          {unparkSQL, 4, []string{"lane_pending", "USING PRIMARY KEY"}},
 		"claim lanes":     {sqliteDialect{}.claimLanes(), 5, []string{"lane_pending", "USING PRIMARY KEY"}},
+		"make lanes due":  {dueSQL, 4, []string{"lane_pending", "USING PRIMARY KEY"}},
 		"settle delivery": {settleDeliverySQL, 8, []string{"USING INDEX sqlite_autoindex_delivery_1"}},
 		"first messages":  {heads.messages[0], 4 * 64, []string{"SEARCH message USING INDEX sqlite_autoindex_message_1 (instance=? AND channel_id=? AND client_identifier=? AND seq>? AND seq<?)"}},
 		"first delivery":  {heads.deliveries[6], 4, []string{"SEARCH delivery USING INDEX sqlite_autoindex_delivery_1 (instance=? AND endpoint_id=? AND interaction_id=? AND sequence>? AND sequence<?)"}},
 		"messages":        {messagesSQL, 5, []string{"USING INDEX sqlite_autoindex_message_1"}},
+		"outcome":         {outcomeSQL, 4, []string{"USING INDEX sqlite_autoindex_message_1", "SEARCH thread USING PRIMARY KEY"}},
 		"deliveries":      {deliveriesSQL, 5, []string{"USING INDEX sqlite_autoindex_delivery_1"}},
 	} {
 		t.Run(name, func(t *testing.T) {

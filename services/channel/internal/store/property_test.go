@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -28,19 +29,28 @@ func TestRandomOperations(t *testing.T) {
 		defer func() { require.NoError(rt, db.Close()) }()
 		m := newModel(rt, store.New(db))
 		rt.Repeat(map[string]func(*rapid.T){
-			"":              m.check,
-			"accept":        m.accept,
-			"claim threads": m.claimThreads,
-			"finish":        m.finish,
-			"set aside":     m.setAside,
-			"postpone":      m.postpone,
-			"claim lanes":   m.claimLanes,
-			"settle":        m.settle,
-			"retry":         m.retry,
-			"release":       m.release,
-			"time":          func(rt *rapid.T) { m.now = m.now.Add(time.Duration(rapid.IntRange(1, 20).Draw(rt, "s")) * time.Second) },
-			"crash":         m.crash,
-			"delete":        m.remove,
+			"":                   m.check,
+			"accept":             m.accept,
+			"claim threads":      m.claimThreads,
+			"finish":             m.finish,
+			"set aside":          m.setAside,
+			"postpone":           m.postpone,
+			"claim lanes":        m.claimLanes,
+			"settle":             m.settle,
+			"retry":              m.retry,
+			"park":               m.park,
+			"put back":           m.putBack,
+			"unpark":             m.unpark,
+			"release":            m.release,
+			"send again":         m.sendAgain,
+			"replay":             m.replay,
+			"claim redeliveries": m.claimRedeliveries,
+			"settle redelivery":  m.settleRedelivery,
+			"retry redelivery":   m.retryRedelivery,
+			"release redelivery": m.releaseRedelivery,
+			"time":               func(rt *rapid.T) { m.now = m.now.Add(time.Duration(rapid.IntRange(1, 20).Draw(rt, "s")) * time.Second) },
+			"crash":              m.crash,
+			"delete":             m.remove,
 		})
 	})
 }
@@ -53,10 +63,12 @@ type queue struct {
 	epoch  int64
 	held   bool
 	until  time.Time             // end of the lease, or of the wait
+	parked bool                  // the delivery behind done is dead, and the lane waits for somebody
 	states []store.DeliveryState // of a lane's deliveries
+	again  again                 // which of a lane's are to be sent again
 }
 
-func (q *queue) due(now time.Time) bool { return q.done < q.last && !q.until.After(now) }
+func (q *queue) due(now time.Time) bool { return q.done < q.last && !q.parked && !q.until.After(now) }
 
 // holder is somebody who was given a lease once, and may not know that it is over.
 type holder struct {
@@ -68,16 +80,17 @@ type holder struct {
 func (h *holder) valid() bool { return h.queue.held && h.queue.epoch == h.epoch }
 
 type model struct {
-	store    *store.Store
-	now      time.Time
-	channel  *store.Channel
-	deleted  bool
-	threads  map[string]*queue
-	lanes    map[string]*queue
-	holders  []*holder
-	keys     map[string]string
-	ids      int
-	accepted int64
+	store        *store.Store
+	now          time.Time
+	channel      *store.Channel
+	deleted      bool
+	threads      map[string]*queue
+	lanes        map[string]*queue
+	holders      []*holder
+	againHolders []*againHolder
+	keys         map[string]string
+	ids          int
+	accepted     int64
 }
 
 const holdFor = 10 * time.Second
@@ -187,7 +200,7 @@ func (m *model) claimThreads(rt *rapid.T) {
 			want++
 		}
 	}
-	got, err := m.store.ClaimThreads(rt.Context(), m.now, m.now.Add(holdFor), limit)
+	got, err := m.store.ClaimThreads(rt.Context(), []store.ThreadClaim{{Instance: "acme", Limit: limit}}, m.now, m.now.Add(holdFor))
 	require.NoError(rt, err)
 	require.Len(rt, got, min(want, limit))
 	for _, thread := range got {
@@ -334,6 +347,41 @@ func (m *model) retry(rt *rapid.T) {
 	}
 }
 
+func (m *model) park(rt *rapid.T) {
+	h := m.pick(rt, true)
+	d := &store.Delivery{LaneKey: m.laneKey(h.queue), Sequence: h.queue.done + 1, State: store.Dead, AttemptCount: 1, Attempts: []byte("[]")}
+	if m.agree(rt, h, m.store.ParkLane(rt.Context(), d, h.epoch, m.now)) {
+		h.queue.held, h.queue.parked = false, true
+		h.queue.states[h.queue.done] = store.Dead
+	}
+}
+
+func (m *model) putBack(rt *rapid.T) {
+	q := m.pick(rt, true).queue
+	if !q.parked {
+		rt.Skip("its lane is not parked")
+	}
+	rows, err := m.store.Deliveries(rt.Context(), m.laneKey(q), q.done, 1)
+	require.NoError(rt, err)
+	again, err := m.store.SendAgain(rt.Context(), "acme", rows[0].ID, m.now)
+	require.NoError(rt, err)
+	require.True(rt, again)
+	q.parked, q.until = false, m.now
+	q.states[q.done] = store.Pending
+}
+
+func (m *model) unpark(rt *rapid.T) {
+	done, err := m.store.Unpark(rt.Context(), m.endpoint(), m.now)
+	require.NoError(rt, err)
+	require.True(rt, done)
+	for _, q := range m.lanes {
+		if q.parked {
+			q.parked, q.until = false, m.now
+			q.done++
+		}
+	}
+}
+
 func (m *model) crash(rt *rapid.T) {
 	require.NoError(rt, m.store.VoidLeases(rt.Context(), m.now))
 	for _, queues := range []map[string]*queue{m.threads, m.lanes} {
@@ -344,6 +392,7 @@ func (m *model) crash(rt *rapid.T) {
 			}
 		}
 	}
+	m.voidAgain()
 }
 
 // remove deletes the channel and cancels all it left, rarely, since nothing
@@ -369,14 +418,17 @@ func (m *model) remove(rt *rapid.T) {
 	}
 	for _, q := range m.lanes {
 		for i := q.done; i < q.last; i++ {
-			q.states[i] = store.Cancelled
+			if q.states[i] == store.Pending {
+				q.states[i] = store.Cancelled
+			}
 		}
-		q.done, q.held = q.last, false
+		q.done, q.held, q.parked = q.last, false, false
 	}
+	m.cancelAgain(rt)
 }
 
 func (m *model) check(rt *rapid.T) {
-	var pendingMessages, pendingDeliveries, messages int64
+	var pendingMessages, pendingDeliveries, parked, messages int64
 	for _, q := range m.threads {
 		pendingMessages += q.last - q.done
 		rows, err := m.store.Messages(rt.Context(), m.threadKey(q), 0, 10_000)
@@ -389,18 +441,28 @@ func (m *model) check(rt *rapid.T) {
 	}
 	require.Equal(rt, m.accepted, messages, "every accepted message is there, once")
 	for _, q := range m.lanes {
-		pendingDeliveries += q.last - q.done
+		pendingDeliveries += q.last - q.done + int64(len(q.again.waiting))
+		if q.parked {
+			pendingDeliveries--
+			parked++
+		}
 		rows, err := m.store.Deliveries(rt.Context(), m.laneKey(q), 0, 10_000)
 		require.NoError(rt, err)
 		require.Len(rt, rows, int(q.last))
 		for i, row := range rows {
 			require.EqualValues(rt, i+1, row.Sequence, "no gap")
 			require.Equal(rt, q.states[i], row.State)
-			require.Equal(rt, int64(i) >= q.done, row.State == store.Pending, "settled from the front, in order")
+			head := q.done
+			if q.parked {
+				head++
+			}
+			waits := slices.Contains(q.again.waiting, row.Sequence)
+			require.Equal(rt, int64(i) >= head || waits, row.State == store.Pending, "settled from the front, in order, or to be sent again")
 		}
 	}
 	b, err := m.store.Backlog(rt.Context())
 	require.NoError(rt, err)
 	require.Equal(rt, pendingMessages, b.Messages)
 	require.Equal(rt, pendingDeliveries, b.Deliveries)
+	require.Equal(rt, parked, b.Parked)
 }

@@ -9,6 +9,9 @@
 // changes nothing. While a lease is held, the queue's next time is the lease's
 // end, so that a query for what is due never steps over work in progress.
 //
+// Beside the lanes stands what is sent again on demand: of each conversation the
+// deliveries that were settled once and are pending again.
+//
 // The limits of hot statements are written LIMIT CAST($n AS BIGINT) + 0: SQLite
 // looks at the value of a bare parameter while it plans, and plans again each
 // time the parameter is bound.
@@ -34,22 +37,42 @@ var (
 
 // Store is the data of the channel service. It is safe for concurrent use.
 type Store struct {
-	db      *sqldb.DB
-	dialect dialect
-	heads   heads
+	// db is for everything but the three writes that every message makes, claims, and the sending again, which use pool.
+	db       database
+	pool     *sqldb.DB
+	dialect  dialect
+	heads    heads
+	requeues requeues
+}
+
+// database is the part of [sqldb.DB] that statements need.
+type database interface {
+	Reader() sqldb.Reader
+	Write(ctx context.Context, fn func(ctx context.Context, tx sqldb.Tx) error) error
+	Exec1(ctx context.Context, query string, args ...any) (sql.Result, error)
+	Query1(ctx context.Context, query string, args []any, dest ...any) error
 }
 
 // dialect is what the two engines do differently.
 type dialect interface {
+	// others is the database for whatever is not below.
+	others(db *sqldb.DB) database
 	// accept stores a message as [Store.Accept] says.
 	accept(ctx context.Context, db *sqldb.DB, m *Message, key *Key, hold time.Time) (Accepted, error)
 	// finishTurn and settle are [Store.FinishTurn] and [Store.Settle].
 	finishTurn(ctx context.Context, db *sqldb.DB, turn *Turn, now time.Time) (Finished, error)
 	settle(ctx context.Context, db *sqldb.DB, d *Delivery, epoch int64, now time.Time) (more bool, err error)
+	// settleRedelivery is [Store.SettleRedelivery].
+	settleRedelivery(ctx context.Context, db *sqldb.DB, d *Delivery, epoch int64, now time.Time) (more bool, err error)
 	// claimThreads and claimLanes are UPDATE statements that return what was
 	// taken; see [Store.ClaimThreads] and [Store.ClaimLanes] for their arguments.
 	claimThreads() string
 	claimLanes() string
+	// tookThreads and tookLanes are told of claims in their transaction.
+	tookThreads(taken []Thread, until time.Time)
+	tookLanes(taken []Lane, until time.Time)
+	// claimRedeliveries is the same for [Store.ClaimRedeliveries].
+	claimRedeliveries() string
 	// bulk makes a statement over rows of values, in the engine's best form.
 	bulk(head string, columns []string, tail string) *sqldb.Bulk
 }
@@ -60,15 +83,15 @@ func New(db *sqldb.DB) *Store {
 	if db.Dialect() == sqldb.SQLite {
 		d = newSQLiteDialect(db)
 	}
-	return &Store{db: db, dialect: d, heads: newHeads(d)}
+	return &Store{db: d.others(db), pool: db, dialect: d, heads: newHeads(d), requeues: newRequeues(d)}
 }
 
 // Ping reports whether the store can be used now.
-func (s *Store) Ping(ctx context.Context) error { return s.db.Ping(ctx) }
+func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
 
 // Exclusive reports whether no other process can be working on this store, so
 // that every lease found at start is that of a process that is no more.
-func (s *Store) Exclusive() bool { return s.db.Dialect() == sqldb.SQLite }
+func (s *Store) Exclusive() bool { return s.pool.Dialect() == sqldb.SQLite }
 
 // VoidLeases takes back every lease. Only a process that is alone on the
 // store may call it, and only before it takes leases of its own.
@@ -79,9 +102,14 @@ UPDATE thread SET epoch = epoch + 1, lease_until = 0, next_time = $1
 WHERE done_seq < last_seq AND next_time > $1 AND lease_until > 0`, sqldb.Micros(now)); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `
+		if _, err := tx.ExecContext(ctx, `
 UPDATE lane SET epoch = epoch + 1, lease_until = 0, next_time = $1
-WHERE settled_seq < last_seq AND next_time > $1 AND lease_until > 0`, sqldb.Micros(now))
+WHERE settled_seq < last_seq AND next_time > $1 AND lease_until > 0`, sqldb.Micros(now)); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `
+UPDATE redelivery_lane SET epoch = epoch + 1, lease_until = 0, next_time = $1
+WHERE waiting > 0 AND next_time > $1 AND lease_until > 0`, sqldb.Micros(now))
 		return err
 	})
 }
@@ -104,6 +132,14 @@ func leased(err error) error {
 		return ErrLeaseLost
 	}
 	return err
+}
+
+// optional is a text that is NULL when it is empty.
+func optional(text string) any {
+	if text == "" {
+		return nil
+	}
+	return text
 }
 
 // collect scans every row of a query.

@@ -34,34 +34,58 @@ func (t *Thread) targets() []any {
 	return []any{&t.Instance, &t.ChannelID, &t.ClientIdentifier, &t.Epoch, &t.DoneSeq, &t.Failures, &t.Strikes}
 }
 
-// ClaimThreads takes at most limit threads that are due, those that wait
-// longest first, until the given time. Each comes with its first pending
-// messages, ReadAhead at most; there may be none if they came at this moment.
-func (s *Store) ClaimThreads(ctx context.Context, now, until time.Time, limit int) ([]Thread, error) {
+const readyInstancesSQL = `
+WITH RECURSIVE pending (instance) AS (
+    SELECT min(instance) FROM thread WHERE done_seq < last_seq
+    UNION ALL
+    SELECT (SELECT min(thread.instance) FROM thread WHERE thread.done_seq < thread.last_seq AND thread.instance > pending.instance)
+    FROM pending WHERE pending.instance IS NOT NULL)
+SELECT instance FROM pending
+WHERE EXISTS (
+    SELECT 1 FROM thread
+    WHERE thread.instance = pending.instance AND thread.done_seq < thread.last_seq AND thread.next_time <= $1)`
+
+// ReadyInstances lists the instances with a thread that is due. It costs a few
+// steps per instance, as [Store.ReadyEndpoints] does, and being a read it costs
+// an idle process no commit.
+func (s *Store) ReadyInstances(ctx context.Context, now time.Time) ([]string, error) {
+	rows, err := s.db.Reader().QueryContext(ctx, readyInstancesSQL, sqldb.Micros(now))
+	instances, err := collect(rows, err, func(instance *string) []any { return []any{instance} })
+	if err != nil {
+		return nil, fmt.Errorf("list ready instances: %w", err)
+	}
+	return instances, nil
+}
+
+// ThreadClaim says how many threads of an instance to take.
+type ThreadClaim struct {
+	Instance string
+	Limit    int
+}
+
+// ClaimThreads takes threads that are due, those that wait longest first, until
+// the given time: of each instance at most its limit. Each comes with its first
+// pending messages, ReadAhead at most; there may be none if they came at this
+// moment.
+func (s *Store) ClaimThreads(ctx context.Context, claims []ThreadClaim, now, until time.Time) ([]Thread, error) {
 	var threads []Thread
-	err := s.db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
-		rows, err := tx.QueryContext(ctx, s.dialect.claimThreads(), sqldb.Micros(now), sqldb.Micros(until), limit)
-		threads, err = collect(rows, err, (*Thread).targets)
-		if err != nil {
-			return err
+	err := s.pool.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+		threads = threads[:0]
+		for _, claim := range claims {
+			rows, err := tx.QueryContext(ctx, s.dialect.claimThreads(), claim.Instance, sqldb.Micros(now), sqldb.Micros(until), claim.Limit)
+			taken, err := collect(rows, err, (*Thread).targets)
+			if err != nil {
+				return err
+			}
+			threads = append(threads, taken...)
 		}
+		s.dialect.tookThreads(threads, until)
 		return s.heads.ofThreads(ctx, tx, threads)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("claim threads: %w", err)
 	}
 	return threads, nil
-}
-
-const threadsDueSQL = `
-SELECT EXISTS (SELECT 1 FROM thread WHERE done_seq < last_seq AND next_time <= $1)`
-
-// ThreadsDue reports whether a thread is due: a read, so that an idle worker
-// writes nothing.
-func (s *Store) ThreadsDue(ctx context.Context, now time.Time) (bool, error) {
-	var due bool
-	err := s.db.Reader().QueryRowContext(ctx, threadsDueSQL, sqldb.Micros(now)).Scan(&due)
-	return due, err
 }
 
 // Outgoing is one message of an answer, to be delivered.
@@ -78,6 +102,9 @@ type Turn struct {
 	Epoch, Seq               int64
 	ContactID, InteractionID string
 	Answer                   []Outgoing
+	// Trace is the traceparent of what the answer's deliveries belong to; "" if
+	// nobody traces them.
+	Trace string
 	// HoldLane, if it is set, asks for a lease until then on the lane of the
 	// answer, if that lane is idle.
 	HoldLane time.Time
@@ -106,7 +133,7 @@ RETURNING last_seq`
 	extendLaneSQL = `
 INSERT INTO lane (instance, endpoint_id, interaction_id, last_seq, settled_seq, epoch, lease_until, next_time)
 SELECT $1, $2, $3, CAST($4 AS BIGINT), 0, CAST($5 AS BIGINT), CAST($6 AS BIGINT), CAST($7 AS BIGINT)
-FROM channel WHERE instance = $1 AND id = $2 AND delete_time IS NULL` + extendLaneConflict + `
+FROM (` + postgresAlive + `) AS alive` + extendLaneConflict + `
 RETURNING last_seq, settled_seq, epoch`
 	extendLaneConflict = `
 ON CONFLICT (instance, endpoint_id, interaction_id) DO UPDATE SET
@@ -115,15 +142,15 @@ ON CONFLICT (instance, endpoint_id, interaction_id) DO UPDATE SET
     lease_until = CASE WHEN lane.settled_seq = lane.last_seq THEN excluded.lease_until ELSE lane.lease_until END,
     next_time   = CASE WHEN lane.settled_seq = lane.last_seq THEN excluded.next_time ELSE lane.next_time END`
 	insertDeliverySQL = `
-INSERT INTO delivery (instance, endpoint_id, interaction_id, sequence, id, contact_id, body, state, attempt_count, create_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7, 'PENDING', 0, $8)`
+INSERT INTO delivery (instance, endpoint_id, interaction_id, sequence, id, contact_id, body, state, attempt_count, create_time, trace)
+VALUES ($1, $2, $3, $4, $5, $6, $7, 'PENDING', 0, $8, $9)`
 )
 
 // FinishTurn marks the head of a held thread done and queues its answer, in
 // one transaction. It fails with ErrLeaseLost if the thread was taken since, or
 // the message is done already.
 func (s *Store) FinishTurn(ctx context.Context, turn *Turn, now time.Time) (Finished, error) {
-	finished, err := s.dialect.finishTurn(ctx, s.db, turn, now)
+	finished, err := s.dialect.finishTurn(ctx, s.pool, turn, now)
 	if err != nil {
 		return Finished{}, fmt.Errorf("finish turn: %w", err)
 	}
@@ -151,7 +178,7 @@ func (f *finish) pending() []Delivery {
 	for i, answer := range f.turn.Answer {
 		all[i] = Delivery{
 			LaneKey: f.turn.lane(), Sequence: f.finished.FirstSequence + int64(i), ID: answer.ID, ContactID: f.turn.ContactID,
-			Body: answer.Body, State: Pending, CreateTime: f.now,
+			Body: answer.Body, State: Pending, CreateTime: f.now, Trace: f.turn.Trace,
 		}
 	}
 	return all

@@ -1,6 +1,10 @@
 package turns
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/prosa-chat/prosa/services/internal/metric"
+)
 
 // Outcomes of a turn, as the metric names them.
 const (
@@ -11,6 +15,9 @@ const (
 	lost        = "lost"        // somebody else took the thread: the result was refused
 )
 
+// unstored is why the span of a turn failed whose result the store would not take.
+const unstored = "unstored"
+
 type metrics struct {
 	turns   *prometheus.CounterVec
 	queued  prometheus.Counter
@@ -18,7 +25,7 @@ type metrics struct {
 }
 
 func newMetrics(deliveries *prometheus.CounterVec) *metrics {
-	return &metrics{
+	m := &metrics{
 		turns: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "prosa_channel_turns_total", Help: "Turns asked of the agent, by what came of them.",
 		}, []string{"outcome"}),
@@ -27,4 +34,6 @@ func newMetrics(deliveries *prometheus.CounterVec) *metrics {
 			Name: "prosa_channel_turns_running", Help: "Threads that are being worked on now.",
 		}),
 	}
+	metric.Begin(m.turns, answered, retried, setAside, interrupted, lost)
+	return m
 }

@@ -8,18 +8,19 @@ import (
 	"runtime/debug"
 
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	"github.com/prosa-chat/prosa/services/channel/internal/directory"
 	"github.com/prosa-chat/prosa/services/channel/internal/persist"
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
+	"github.com/prosa-chat/prosa/services/internal/stack"
 )
 
 // work answers the pending messages of a thread that this worker holds.
 func (w *Worker) work(t store.Thread) {
-	defer w.release()
+	stack.Grow()
+	defer w.release(t.Instance)
 	w.metrics.running.Inc()
 	defer w.metrics.running.Dec()
 	ctx, cancel := context.WithCancel(w.pool.Context())
@@ -65,7 +66,7 @@ func (w *Worker) putBack(ctx context.Context, t store.Thread, cause error) {
 		err = persist.Result(ctx, w.Clock, func(ctx context.Context) error {
 			return w.Store.ReleaseThread(ctx, t.ThreadKey, t.Epoch, now)
 		})
-		w.Queued()
+		w.Queued(t.Instance)
 	default:
 		w.metrics.turns.WithLabelValues(retried).Inc()
 		w.Logger.LogAttrs(ctx, slog.LevelWarn, "turn could not be stored and will be repeated",
@@ -86,16 +87,19 @@ var errEnded = errors.New("lease has ended")
 
 // turn has one message answered. It reports whether the thread has more.
 func (w *Worker) turn(ctx context.Context, t *store.Thread, m *store.Message) (more bool, err error) {
+	ctx, span := w.Tracer.Turn(ctx, m)
+	defer span.End()
 	defer func() {
 		if value := recover(); value != nil {
 			// The value may be somebody's words; its kind and the place are enough.
 			w.Logger.LogAttrs(ctx, slog.LevelError, "turn panicked", slog.String("channel", t.ChannelID), slog.String("message", m.ID),
 				slog.String("kind", fmt.Sprintf("%T", value)), slog.String("stack", string(debug.Stack())))
+			span.Failed(panicked)
 			more, err = w.failed(ctx, t, m, panicked, true)
 		}
 	}()
-	channel, err := w.Directory.Get(ctx, t.ChannelID)
-	if errors.Is(err, store.ErrChannelNotFound) {
+	endpoint, err := w.Directory.Endpoint(ctx, t.ChannelID)
+	if errors.Is(err, directory.ErrNotFound) {
 		// It was deleted after the message was accepted.
 		if _, _, err := w.Store.CancelThreads(ctx, store.Endpoint{Instance: t.Instance, ID: t.ChannelID}); err != nil {
 			return false, err
@@ -105,33 +109,32 @@ func (w *Worker) turn(ctx context.Context, t *store.Thread, m *store.Message) (m
 	if err != nil {
 		return false, err
 	}
-	answer, err := w.ask(ctx, channel, m)
+	answer, err := w.ask(ctx, endpoint, m)
 	if err != nil {
 		if ctx.Err() != nil {
+			span.Failed(interrupted)
 			return false, context.Canceled
 		}
 		code := status.Code(err)
+		span.Failed(code.String())
 		w.Logger.LogAttrs(ctx, slog.LevelWarn, "agent did not answer", slog.String("channel", t.ChannelID), slog.String("message", m.ID),
 			slog.String("code", code.String()), slog.String("reason", rpcerr.Reason(err)))
 		return w.failed(ctx, t, m, code.String(), final(code))
 	}
-	return w.finish(ctx, t, m, channel, answer)
+	if more, err = w.finish(ctx, t, m, endpoint, answer, span.Traceparent()); err != nil {
+		span.Failed(unstored)
+	}
+	return more, err
 }
 
-func (w *Worker) ask(ctx context.Context, channel *directory.Channel, m *store.Message) (*agentv1.RunTurnResponse, error) {
+func (w *Worker) ask(ctx context.Context, endpoint *directory.Endpoint, m *store.Message) (*agentv1.RunTurnResponse, error) {
+	request, err := Request(endpoint, m)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, w.config.Timeout)
 	defer cancel()
-	return w.Agent.RunTurn(ctx, &agentv1.RunTurnRequest{
-		Instance:   m.Instance,
-		AgentId:    channel.AgentID,
-		MessageId:  m.ID,
-		Source:     "api_channel",
-		EndpointId: m.ChannelID,
-		Identifier: m.ClientIdentifier,
-		Text:       m.Text,
-		Postback:   m.Postback,
-		AcceptTime: timestamppb.New(m.CreateTime),
-	})
+	return w.Agent.RunTurn(ctx, request)
 }
 
 // failed puts the thread off, or sets the message aside if that was its last
@@ -156,24 +159,16 @@ func (w *Worker) failed(ctx context.Context, t *store.Thread, m *store.Message, 
 
 // finish stores the answer and hands the head of its lane to the deliverer, if
 // that has room; otherwise the deliverer finds it in the store.
-func (w *Worker) finish(ctx context.Context, t *store.Thread, m *store.Message, channel *directory.Channel, answer *agentv1.RunTurnResponse) (bool, error) {
+func (w *Worker) finish(ctx context.Context, t *store.Thread, m *store.Message, endpoint *directory.Endpoint, answer *agentv1.RunTurnResponse, trace string) (bool, error) {
 	turn := &store.Turn{
 		ThreadKey: t.ThreadKey, Epoch: t.Epoch, Seq: m.Seq,
 		ContactID: answer.GetContactId(), InteractionID: answer.GetInteractionId(),
-		Answer: make([]store.Outgoing, len(answer.GetMessages())),
+		Answer: w.outgoing(endpoint, m, answer),
+		Trace:  trace,
 	}
-	var trace *agentv1.TurnDebug
-	if channel.Test {
-		if trace = answer.GetDebug(); trace == nil {
-			trace = &agentv1.TurnDebug{}
-		}
-	}
-	for i, message := range answer.GetMessages() {
-		turn.Answer[i] = store.Outgoing{ID: w.IDs.NewOrdered(), Body: appendBody(make([]byte, 0, 512), answer, message, trace)}
-	}
-	reserved := false
-	if len(turn.Answer) > 0 && channel.State == store.Active {
-		turn.HoldLane, reserved = w.Deliveries.Reserve(channel.ID)
+	target, reserved := store.Endpoint{Instance: t.Instance, ID: t.ChannelID}, false
+	if len(turn.Answer) > 0 && endpoint.Delivers() {
+		turn.HoldLane, reserved = w.Deliveries.Reserve(target)
 	}
 	now := w.Clock.Now()
 	finished, err := w.Store.FinishTurn(ctx, turn, now)
@@ -181,14 +176,15 @@ func (w *Worker) finish(ctx context.Context, t *store.Thread, m *store.Message, 
 		if err == nil && finished.LaneHeld {
 			w.Deliveries.Start(finished.Lane)
 		} else {
-			w.Deliveries.Unreserve(channel.ID)
+			w.Deliveries.Unreserve(target)
 		}
 	} else if err == nil && finished.Queued > 0 {
-		w.Deliveries.Queued(channel.ID)
+		w.Deliveries.Queued(target)
 	}
 	if err != nil {
 		return false, err
 	}
+	w.Answered(m.ID, answer)
 	w.metrics.turns.WithLabelValues(answered).Inc()
 	w.metrics.queued.Add(float64(finished.Queued))
 	return finished.More, nil

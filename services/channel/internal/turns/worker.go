@@ -8,8 +8,6 @@ package turns
 import (
 	"context"
 	"log/slog"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +17,7 @@ import (
 	"github.com/prosa-chat/prosa/services/channel/internal/lease"
 	"github.com/prosa-chat/prosa/services/channel/internal/pool"
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
+	"github.com/prosa-chat/prosa/services/channel/internal/tracing"
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/id"
 	"github.com/prosa-chat/prosa/services/internal/metric"
@@ -27,8 +26,8 @@ import (
 
 // Store is the part of the store that the worker needs.
 type Store interface {
-	ThreadsDue(ctx context.Context, now time.Time) (bool, error)
-	ClaimThreads(ctx context.Context, now, until time.Time, limit int) ([]store.Thread, error)
+	ReadyInstances(ctx context.Context, now time.Time) ([]string, error)
+	ClaimThreads(ctx context.Context, claims []store.ThreadClaim, now, until time.Time) ([]store.Thread, error)
 	Messages(ctx context.Context, key store.ThreadKey, after int64, limit int) ([]store.Message, error)
 	FinishTurn(ctx context.Context, turn *store.Turn, now time.Time) (store.Finished, error)
 	SetAside(ctx context.Context, key store.ThreadKey, epoch, seq int64, reason string) (bool, error)
@@ -43,10 +42,10 @@ type Deliveries interface {
 	// Reserve takes a place for one more lane of the endpoint and returns the
 	// end of the lease to ask for; false if there is none. A place must be
 	// given back by Start or Unreserve.
-	Reserve(endpointID string) (until time.Time, ok bool)
-	Unreserve(endpointID string)
+	Reserve(endpoint store.Endpoint) (until time.Time, ok bool)
+	Unreserve(endpoint store.Endpoint)
 	// Queued says that a lane which could not be reserved has deliveries now.
-	Queued(endpointID string)
+	Queued(endpoint store.Endpoint)
 	// Start delivers from a lane that was taken for the place.
 	Start(lane store.Lane)
 }
@@ -76,6 +75,11 @@ type Deps struct {
 	Rand       webhook.Rand
 	Logger     *slog.Logger
 	Metrics    prometheus.Registerer
+	// Tracer makes a span of each try; nil makes none.
+	Tracer *tracing.Tracer
+	// Answered is told the answer to a message once it is on disk. It must not
+	// block.
+	Answered func(messageID string, answer *agentv1.RunTurnResponse)
 	// DeliveryCount counts deliveries by state, "queued" among them.
 	DeliveryCount *prometheus.CounterVec
 	// Recover runs before anything is claimed; see store.VoidLeases.
@@ -89,8 +93,8 @@ type Worker struct {
 	pool    *pool.Pool
 	keeper  *lease.Keeper[store.ThreadKey]
 	wake    pool.Signal
-	hungry  atomic.Bool   // threads are due that found no slot
-	queued  atomic.Uint64 // how often Queued was called
+	waiting pool.Waiting[string] // instances with threads that are due and found no slot
+	first   int                  // which instance comes first in the next claim
 	metrics *metrics
 }
 
@@ -120,101 +124,103 @@ func (w *Worker) Name() string { return "channel-turns" }
 
 // Run implements lifecycle.Worker.
 func (w *Worker) Run(ctx context.Context) error {
-	if err := w.Recover(ctx); err != nil {
-		return err
+	claimer := pool.Claimer{
+		What: "turns", Pool: w.pool, Recover: w.Recover, Keep: w.keeper.Run, RunOnce: w.runOnce, Wake: w.wake, Poll: w.config.Poll,
+		Clock: w.Clock, Logger: w.Logger,
 	}
-	w.pool.Open(ctx)
-	var renewing sync.WaitGroup
-	renew, stopRenewing := context.WithCancel(w.pool.Context())
-	renewing.Go(func() { w.keeper.Run(renew) })
-	defer func() {
-		w.pool.Close()
-		stopRenewing()
-		renewing.Wait()
-	}()
-
-	poll := w.Clock.NewTimer(w.config.Poll)
-	defer poll.Stop()
-	for {
-		more, err := w.runOnce(ctx)
-		if err != nil && ctx.Err() == nil {
-			// Not the worker's fault: the next poll tries again.
-			w.Logger.LogAttrs(ctx, slog.LevelWarn, "claim turns", slog.String("error", err.Error()))
-		}
-		if more && ctx.Err() == nil {
-			continue
-		}
-		poll.Reset(w.config.Poll)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-w.wake:
-		case <-poll.C():
-		}
-	}
+	return claimer.Run(ctx)
 }
 
 // runOnce starts work on threads that are due, as many as there are slots for.
 // It reports whether more may be due for which there is a slot.
 func (w *Worker) runOnce(ctx context.Context) (more bool, err error) {
-	queued := w.queued.Load()
+	w.waiting.Look()
 	now := w.Clock.Now()
-	due, err := w.Store.ThreadsDue(ctx, now)
+	ready, err := w.Store.ReadyInstances(ctx, now)
 	if err != nil {
 		return false, err
 	}
-	if due {
-		slots := w.pool.Reserve(claimBatch)
-		threads := []store.Thread(nil)
-		if slots > 0 {
-			threads, err = w.Store.ClaimThreads(ctx, now, now.Add(w.config.Lease), slots)
-		}
-		for _, t := range threads {
-			go w.work(t)
-		}
-		w.pool.Release(slots - len(threads))
-		due = len(threads) == slots
+	if claims := w.reserve(ready); len(claims) > 0 {
+		ready, err = w.claim(ctx, claims, ready, now)
 	}
-	w.hungry.Store(due && w.pool.Free() == 0)
-	if w.queued.Load() != queued {
-		// It came after the look at the store, and was perhaps noted before the line above.
-		due = true
-		w.hungry.Store(w.pool.Free() == 0)
-	}
-	return err == nil && due && w.pool.Free() > 0, err
+	w.waiting.Found(ready)
+	w.waiting.Each(func(instance string) { more = more || w.pool.Room(instance) > 0 })
+	return more, err
 }
 
-// Reserve takes a slot for a message that is about to be accepted and returns
-// the end of the lease to ask for; false if there is none. A slot must be given
-// back by Start or Unreserve.
-func (w *Worker) Reserve() (until time.Time, ok bool) {
-	if w.hungry.Load() || w.pool.Reserve(1) == 0 {
+// reserve takes slots for threads to be claimed, the same number for each
+// instance as far as it has room.
+func (w *Worker) reserve(ready []string) []store.ThreadClaim {
+	room := make([]int, len(ready))
+	for i, instance := range ready {
+		room[i] = w.pool.Room(instance)
+	}
+	w.first++
+	var claims []store.ThreadClaim
+	for i, part := range pool.Split(min(claimBatch, w.pool.Free()), room, w.first) {
+		if slots := w.pool.Reserve(ready[i], part); slots > 0 {
+			claims = append(claims, store.ThreadClaim{Instance: ready[i], Limit: slots})
+		}
+	}
+	return claims
+}
+
+// claim takes threads and starts on them. It returns the instances of ready
+// that may have more threads due.
+func (w *Worker) claim(ctx context.Context, claims []store.ThreadClaim, ready []string, now time.Time) (waiting []string, err error) {
+	threads, err := w.Store.ClaimThreads(ctx, claims, now, now.Add(w.config.Lease))
+	taken := make(map[string]int, len(claims))
+	for _, t := range threads {
+		taken[t.Instance]++
+		go w.work(t)
+	}
+	satisfied := make(map[string]bool, len(claims))
+	for _, claim := range claims {
+		if unused := claim.Limit - taken[claim.Instance]; unused > 0 {
+			satisfied[claim.Instance] = err == nil
+			w.pool.Release(claim.Instance, unused)
+		}
+	}
+	for _, instance := range ready {
+		if !satisfied[instance] {
+			waiting = append(waiting, instance)
+		}
+	}
+	return waiting, err
+}
+
+// Reserve takes a slot for a message of an instance that is about to be
+// accepted, and returns the end of the lease to ask for; false if there is none.
+// A slot must be given back by Start or Unreserve.
+func (w *Worker) Reserve(instance string) (until time.Time, ok bool) {
+	if w.waiting.Has(instance) || w.pool.Reserve(instance, 1) == 0 {
 		// Whoever waits longer comes first.
 		return time.Time{}, false
 	}
 	return w.keeper.Until(), true
 }
 
-// Queued says that a message was accepted for which no slot was reserved.
-func (w *Worker) Queued() {
-	w.queued.Add(1) // before the flag; runOnce does it the other way round
-	w.hungry.Store(true)
-	if w.pool.Free() > 0 {
+// Queued says that a message of an instance was accepted for which no slot was
+// reserved.
+func (w *Worker) Queued(instance string) {
+	w.waiting.Add(instance)
+	if w.pool.Room(instance) > 0 {
 		w.wake.Notify()
 	}
 }
 
 // Unreserve gives a slot back.
-func (w *Worker) Unreserve() { w.release() }
+func (w *Worker) Unreserve(instance string) { w.release(instance) }
 
 // Start works on a thread that was taken for a slot.
 func (w *Worker) Start(t store.Thread) { go w.work(t) }
 
-// release gives a slot back. When threads wait for slots it wakes the claimer,
-// but only for a batch that is worth a claim.
-func (w *Worker) release() {
-	free := w.pool.Release(1)
-	if w.hungry.Load() && free >= max(1, w.config.Pool/4) {
-		w.wake.Notify()
-	}
+// release gives a slot back, and wakes the claimer if threads wait for one.
+func (w *Worker) release(instance string) {
+	w.pool.Release(instance, 1)
+	w.waiting.Each(func(waiting string) {
+		if w.pool.Worth(waiting) {
+			w.wake.Notify()
+		}
+	})
 }

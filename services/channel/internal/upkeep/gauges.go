@@ -28,7 +28,7 @@ type Gauges struct {
 	reader BacklogReader
 	clock  clock.Clock
 
-	messages, deliveries, messageAge, deliveryAge *prometheus.Desc
+	messages, deliveries, messageAge, deliveryAge, parked *prometheus.Desc
 
 	mu      sync.Mutex
 	last    store.Backlog
@@ -45,6 +45,7 @@ func NewGauges(reader BacklogReader, c clock.Clock) *Gauges {
 		deliveries:  describe("prosa_channel_deliveries_pending", "Deliveries that are not settled yet."),
 		messageAge:  describe("prosa_channel_oldest_message_seconds", "Age of the oldest pending message, 0 if there is none."),
 		deliveryAge: describe("prosa_channel_oldest_delivery_seconds", "Age of the oldest pending delivery, 0 if there is none."),
+		parked:      describe("prosa_channel_lanes_parked", "Conversations that wait for somebody to retry their dead delivery, or to resume their channel."),
 	}
 }
 
@@ -54,6 +55,7 @@ func (g *Gauges) Describe(to chan<- *prometheus.Desc) {
 	to <- g.deliveries
 	to <- g.messageAge
 	to <- g.deliveryAge
+	to <- g.parked
 }
 
 // Collect implements prometheus.Collector.
@@ -66,6 +68,7 @@ func (g *Gauges) Collect(to chan<- prometheus.Metric) {
 	gauge(g.deliveries, float64(b.Deliveries))
 	gauge(g.messageAge, age(b.OldestMessage, now))
 	gauge(g.deliveryAge, age(b.OldestDelivery, now))
+	gauge(g.parked, float64(b.Parked))
 }
 
 func (g *Gauges) backlog() (store.Backlog, time.Time) {

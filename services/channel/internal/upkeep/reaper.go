@@ -28,6 +28,7 @@ type ReaperStore interface {
 	Unreaped(ctx context.Context, limit int) ([]store.Deleted, error)
 	CancelThreads(ctx context.Context, e store.Endpoint) (int64, bool, error)
 	CancelLanes(ctx context.Context, e store.Endpoint, now time.Time) (int64, bool, error)
+	CancelRedeliveries(ctx context.Context, e store.Endpoint, now time.Time) (int64, bool, error)
 	MarkReaped(ctx context.Context, e store.Endpoint, now time.Time) error
 }
 
@@ -102,13 +103,15 @@ func (r *Reaper) reap(ctx context.Context, channel store.Deleted) error {
 		r.messages.Add(float64(n))
 		done = none
 	}
-	for done := false; !done; {
-		n, none, err := r.store.CancelLanes(ctx, channel.Endpoint, r.clock.Now())
-		if err != nil {
-			return err
+	for _, cancel := range []func(context.Context, store.Endpoint, time.Time) (int64, bool, error){r.store.CancelLanes, r.store.CancelRedeliveries} {
+		for done := false; !done; {
+			n, none, err := cancel(ctx, channel.Endpoint, r.clock.Now())
+			if err != nil {
+				return err
+			}
+			r.count.Add(float64(n))
+			done = none
 		}
-		r.count.Add(float64(n))
-		done = none
 	}
 	if r.clock.Now().Sub(channel.DeleteTime) < settleTime {
 		return nil

@@ -72,6 +72,8 @@ func Launch(spec Spec) (*Process, error) {
 		"egress-allow": "127.0.0.0/8",
 		"egress-http":  "true",
 		"log-format":   "json",
+		// One driver sends to one channel what a thousand users would not.
+		"inbound-rate": "0",
 	}
 	for _, name := range []string{"http-addr", "grpc-addr", "metrics-addr"} {
 		if spec.Settings[name] != "" {

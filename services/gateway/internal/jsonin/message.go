@@ -172,9 +172,10 @@ func (d *decoder) list(msg protoreflect.Message, field protoreflect.FieldDescrip
 		if err != nil {
 			return err
 		}
-		if good {
-			list.Append(value)
+		if !good {
+			value = list.NewElement() // those behind it keep their places
 		}
+		list.Append(value)
 		d.path = d.path[:outer]
 	}
 	_, err := d.json.ReadToken()

@@ -38,7 +38,7 @@ const (
 	// buf:lint:ignore ENUM_VALUE_PREFIX
 	Channel_PAUSED Channel_State = 2
 	// The webhook is gone (410): deliveries wait; `state_reason` says why.
-	// Another `webhook_url` makes the channel active again.
+	// Another `webhook_url`, or ResumeChannel, makes the channel active again.
 	// buf:lint:ignore ENUM_VALUE_PREFIX
 	Channel_DISABLED Channel_State = 3
 )
@@ -142,6 +142,72 @@ func (Channel_Acknowledgement) EnumDescriptor() ([]byte, []int) {
 	return file_prosa_channel_v1_channel_proto_rawDescGZIP(), []int{0, 1}
 }
 
+// FailurePolicy says what a message that the webhook does not take does to
+// the messages behind it in its conversation. The values carry no prefix
+// because the documented JSON names are bare.
+type Channel_FailurePolicy int32
+
+const (
+	// Not stated: SKIP.
+	Channel_FAILURE_POLICY_UNSPECIFIED Channel_FailurePolicy = 0
+	// After the last attempt the delivery is dead, and the conversation goes on
+	// with the next one.
+	// buf:lint:ignore ENUM_VALUE_PREFIX
+	Channel_SKIP Channel_FailurePolicy = 1
+	// The delivery is attempted until the webhook takes it, by the last wait of
+	// the schedule in the end; the conversation waits.
+	// buf:lint:ignore ENUM_VALUE_PREFIX
+	Channel_HOLD Channel_FailurePolicy = 2
+	// After the last attempt the delivery is dead, and nothing more of the
+	// conversation is sent until somebody retries that delivery, or calls
+	// ResumeChannel: then the conversation goes on with the next one.
+	// buf:lint:ignore ENUM_VALUE_PREFIX
+	Channel_PARK Channel_FailurePolicy = 3
+)
+
+// Enum value maps for Channel_FailurePolicy.
+var (
+	Channel_FailurePolicy_name = map[int32]string{
+		0: "FAILURE_POLICY_UNSPECIFIED",
+		1: "SKIP",
+		2: "HOLD",
+		3: "PARK",
+	}
+	Channel_FailurePolicy_value = map[string]int32{
+		"FAILURE_POLICY_UNSPECIFIED": 0,
+		"SKIP":                       1,
+		"HOLD":                       2,
+		"PARK":                       3,
+	}
+)
+
+func (x Channel_FailurePolicy) Enum() *Channel_FailurePolicy {
+	p := new(Channel_FailurePolicy)
+	*p = x
+	return p
+}
+
+func (x Channel_FailurePolicy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Channel_FailurePolicy) Descriptor() protoreflect.EnumDescriptor {
+	return file_prosa_channel_v1_channel_proto_enumTypes[2].Descriptor()
+}
+
+func (Channel_FailurePolicy) Type() protoreflect.EnumType {
+	return &file_prosa_channel_v1_channel_proto_enumTypes[2]
+}
+
+func (x Channel_FailurePolicy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Channel_FailurePolicy.Descriptor instead.
+func (Channel_FailurePolicy) EnumDescriptor() ([]byte, []int) {
+	return file_prosa_channel_v1_channel_proto_rawDescGZIP(), []int{0, 2}
+}
+
 // Channel is an API Channel: where messages come in, and which webhook gets
 // the answers.
 type Channel struct {
@@ -170,12 +236,19 @@ type Channel struct {
 	// How long one whole exchange with the receiver may take, 1 to 30 seconds.
 	// Default: 15 seconds.
 	Timeout *durationpb.Duration `protobuf:"bytes,9,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// What a message that the webhook does not take does to the messages behind
+	// it in its conversation. Default: SKIP.
+	FailurePolicy Channel_FailurePolicy `protobuf:"varint,15,opt,name=failure_policy,json=failurePolicy,proto3,enum=prosa.channel.v1.Channel_FailurePolicy" json:"failure_policy,omitempty"`
+	// With SKIP and PARK: how long after its first attempt a delivery is given up
+	// at the latest, by the first attempt that fails then; 1 second to 30 days.
+	// Unset: only the end of the schedule of attempts gives it up.
+	SkipAfter *durationpb.Duration `protobuf:"bytes,16,opt,name=skip_after,json=skipAfter,proto3" json:"skip_after,omitempty"`
 	// Whether deliveries are attempted. Set by the service.
 	State Channel_State `protobuf:"varint,10,opt,name=state,proto3,enum=prosa.channel.v1.Channel_State" json:"state,omitempty"`
 	// Why the channel is disabled, empty otherwise. Set by the service.
 	StateReason string `protobuf:"bytes,11,opt,name=state_reason,json=stateReason,proto3" json:"state_reason,omitempty"`
-	// The secret that signs webhooks: `whsec_` and base64. Only in the answer
-	// to create, never again.
+	// The secret that signs webhooks: `whsec_` and base64. Only in the answers
+	// to create and to RotateChannelSecret, never again.
 	SigningSecret string `protobuf:"bytes,12,opt,name=signing_secret,json=signingSecret,proto3" json:"signing_secret,omitempty"`
 	// When the channel was created. Set by the service.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
@@ -278,6 +351,20 @@ func (x *Channel) GetTimeout() *durationpb.Duration {
 	return nil
 }
 
+func (x *Channel) GetFailurePolicy() Channel_FailurePolicy {
+	if x != nil {
+		return x.FailurePolicy
+	}
+	return Channel_FAILURE_POLICY_UNSPECIFIED
+}
+
+func (x *Channel) GetSkipAfter() *durationpb.Duration {
+	if x != nil {
+		return x.SkipAfter
+	}
+	return nil
+}
+
 func (x *Channel) GetState() Channel_State {
 	if x != nil {
 		return x.State
@@ -317,7 +404,7 @@ var File_prosa_channel_v1_channel_proto protoreflect.FileDescriptor
 
 const file_prosa_channel_v1_channel_proto_rawDesc = "" +
 	"\n" +
-	"\x1eprosa/channel/v1/channel.proto\x12\x10prosa.channel.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\a\n" +
+	"\x1eprosa/channel/v1/channel.proto\x12\x10prosa.channel.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x86\t\n" +
 	"\aChannel\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18\x18R\x02id\x12/\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\f\xbaH\tr\a\x18\x80\x02\xba\x01\x01\x00R\vdisplayName\x123\n" +
@@ -328,7 +415,10 @@ const file_prosa_channel_v1_channel_proto_rawDesc = "" +
 	"\rinbound_token\x18\x06 \x01(\tB\x1f\xbaH\x1c\xd8\x01\x01r\x172\x15^[\\x21-\\x7e]{16,256}$R\finboundToken\x12*\n" +
 	"\x11inbound_token_set\x18\a \x01(\bR\x0finboundTokenSet\x12]\n" +
 	"\x0facknowledgement\x18\b \x01(\x0e2).prosa.channel.v1.Channel.AcknowledgementB\b\xbaH\x05\x82\x01\x02\x10\x01R\x0facknowledgement\x12C\n" +
-	"\atimeout\x18\t \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x02\b\x1e2\x02\b\x01R\atimeout\x12?\n" +
+	"\atimeout\x18\t \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x02\b\x1e2\x02\b\x01R\atimeout\x12X\n" +
+	"\x0efailure_policy\x18\x0f \x01(\x0e2'.prosa.channel.v1.Channel.FailurePolicyB\b\xbaH\x05\x82\x01\x02\x10\x01R\rfailurePolicy\x12K\n" +
+	"\n" +
+	"skip_after\x18\x10 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\x9a\x9e\x012\x02\b\x01R\tskipAfter\x12?\n" +
 	"\x05state\x18\n" +
 	" \x01(\x0e2\x1f.prosa.channel.v1.Channel.StateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12+\n" +
 	"\fstate_reason\x18\v \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\vstateReason\x12/\n" +
@@ -347,7 +437,12 @@ const file_prosa_channel_v1_channel_proto_rawDesc = "" +
 	"\x0fAcknowledgement\x12\x1f\n" +
 	"\x1bACKNOWLEDGEMENT_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tSTATUS_OK\x10\x01\x12\v\n" +
-	"\aANY_2XX\x10\x02B?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
+	"\aANY_2XX\x10\x02\"M\n" +
+	"\rFailurePolicy\x12\x1e\n" +
+	"\x1aFAILURE_POLICY_UNSPECIFIED\x10\x00\x12\b\n" +
+	"\x04SKIP\x10\x01\x12\b\n" +
+	"\x04HOLD\x10\x02\x12\b\n" +
+	"\x04PARK\x10\x03B?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
 
 var (
 	file_prosa_channel_v1_channel_proto_rawDescOnce sync.Once
@@ -361,26 +456,29 @@ func file_prosa_channel_v1_channel_proto_rawDescGZIP() []byte {
 	return file_prosa_channel_v1_channel_proto_rawDescData
 }
 
-var file_prosa_channel_v1_channel_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_prosa_channel_v1_channel_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_prosa_channel_v1_channel_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
 var file_prosa_channel_v1_channel_proto_goTypes = []any{
 	(Channel_State)(0),            // 0: prosa.channel.v1.Channel.State
 	(Channel_Acknowledgement)(0),  // 1: prosa.channel.v1.Channel.Acknowledgement
-	(*Channel)(nil),               // 2: prosa.channel.v1.Channel
-	(*durationpb.Duration)(nil),   // 3: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(Channel_FailurePolicy)(0),    // 2: prosa.channel.v1.Channel.FailurePolicy
+	(*Channel)(nil),               // 3: prosa.channel.v1.Channel
+	(*durationpb.Duration)(nil),   // 4: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
 }
 var file_prosa_channel_v1_channel_proto_depIdxs = []int32{
 	1, // 0: prosa.channel.v1.Channel.acknowledgement:type_name -> prosa.channel.v1.Channel.Acknowledgement
-	3, // 1: prosa.channel.v1.Channel.timeout:type_name -> google.protobuf.Duration
-	0, // 2: prosa.channel.v1.Channel.state:type_name -> prosa.channel.v1.Channel.State
-	4, // 3: prosa.channel.v1.Channel.create_time:type_name -> google.protobuf.Timestamp
-	4, // 4: prosa.channel.v1.Channel.update_time:type_name -> google.protobuf.Timestamp
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	4, // 1: prosa.channel.v1.Channel.timeout:type_name -> google.protobuf.Duration
+	2, // 2: prosa.channel.v1.Channel.failure_policy:type_name -> prosa.channel.v1.Channel.FailurePolicy
+	4, // 3: prosa.channel.v1.Channel.skip_after:type_name -> google.protobuf.Duration
+	0, // 4: prosa.channel.v1.Channel.state:type_name -> prosa.channel.v1.Channel.State
+	5, // 5: prosa.channel.v1.Channel.create_time:type_name -> google.protobuf.Timestamp
+	5, // 6: prosa.channel.v1.Channel.update_time:type_name -> google.protobuf.Timestamp
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_prosa_channel_v1_channel_proto_init() }
@@ -393,7 +491,7 @@ func file_prosa_channel_v1_channel_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_prosa_channel_v1_channel_proto_rawDesc), len(file_prosa_channel_v1_channel_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   1,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -559,11 +559,415 @@ func (*DeleteChannelResponse) Descriptor() ([]byte, []int) {
 	return file_prosa_channel_v1_channel_service_proto_rawDescGZIP(), []int{9}
 }
 
+// PauseChannelRequest names a channel.
+type PauseChannelRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The instance's slug.
+	Instance string `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	// The channel's id.
+	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseChannelRequest) Reset() {
+	*x = PauseChannelRequest{}
+	mi := &file_prosa_channel_v1_channel_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseChannelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseChannelRequest) ProtoMessage() {}
+
+func (x *PauseChannelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_channel_v1_channel_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseChannelRequest.ProtoReflect.Descriptor instead.
+func (*PauseChannelRequest) Descriptor() ([]byte, []int) {
+	return file_prosa_channel_v1_channel_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *PauseChannelRequest) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *PauseChannelRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// PauseChannelResponse carries the paused channel.
+type PauseChannelResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The channel, paused.
+	Channel       *Channel `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseChannelResponse) Reset() {
+	*x = PauseChannelResponse{}
+	mi := &file_prosa_channel_v1_channel_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseChannelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseChannelResponse) ProtoMessage() {}
+
+func (x *PauseChannelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_channel_v1_channel_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseChannelResponse.ProtoReflect.Descriptor instead.
+func (*PauseChannelResponse) Descriptor() ([]byte, []int) {
+	return file_prosa_channel_v1_channel_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PauseChannelResponse) GetChannel() *Channel {
+	if x != nil {
+		return x.Channel
+	}
+	return nil
+}
+
+// ResumeChannelRequest names a channel.
+type ResumeChannelRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The instance's slug.
+	Instance string `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	// The channel's id.
+	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeChannelRequest) Reset() {
+	*x = ResumeChannelRequest{}
+	mi := &file_prosa_channel_v1_channel_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeChannelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeChannelRequest) ProtoMessage() {}
+
+func (x *ResumeChannelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_channel_v1_channel_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeChannelRequest.ProtoReflect.Descriptor instead.
+func (*ResumeChannelRequest) Descriptor() ([]byte, []int) {
+	return file_prosa_channel_v1_channel_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ResumeChannelRequest) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *ResumeChannelRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// ResumeChannelResponse carries the active channel.
+type ResumeChannelResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The channel, active.
+	Channel       *Channel `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeChannelResponse) Reset() {
+	*x = ResumeChannelResponse{}
+	mi := &file_prosa_channel_v1_channel_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeChannelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeChannelResponse) ProtoMessage() {}
+
+func (x *ResumeChannelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_channel_v1_channel_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeChannelResponse.ProtoReflect.Descriptor instead.
+func (*ResumeChannelResponse) Descriptor() ([]byte, []int) {
+	return file_prosa_channel_v1_channel_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ResumeChannelResponse) GetChannel() *Channel {
+	if x != nil {
+		return x.Channel
+	}
+	return nil
+}
+
+// RotateChannelSecretRequest names a channel.
+type RotateChannelSecretRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The instance's slug.
+	Instance string `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	// The channel's id.
+	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateChannelSecretRequest) Reset() {
+	*x = RotateChannelSecretRequest{}
+	mi := &file_prosa_channel_v1_channel_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateChannelSecretRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateChannelSecretRequest) ProtoMessage() {}
+
+func (x *RotateChannelSecretRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_channel_v1_channel_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateChannelSecretRequest.ProtoReflect.Descriptor instead.
+func (*RotateChannelSecretRequest) Descriptor() ([]byte, []int) {
+	return file_prosa_channel_v1_channel_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RotateChannelSecretRequest) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *RotateChannelSecretRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// RotateChannelSecretResponse carries the new signing secret.
+type RotateChannelSecretResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The channel, with `signing_secret` set to the new one.
+	Channel       *Channel `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateChannelSecretResponse) Reset() {
+	*x = RotateChannelSecretResponse{}
+	mi := &file_prosa_channel_v1_channel_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateChannelSecretResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateChannelSecretResponse) ProtoMessage() {}
+
+func (x *RotateChannelSecretResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_channel_v1_channel_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateChannelSecretResponse.ProtoReflect.Descriptor instead.
+func (*RotateChannelSecretResponse) Descriptor() ([]byte, []int) {
+	return file_prosa_channel_v1_channel_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RotateChannelSecretResponse) GetChannel() *Channel {
+	if x != nil {
+		return x.Channel
+	}
+	return nil
+}
+
+// CheckChannelRequest names a channel.
+type CheckChannelRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The instance's slug.
+	Instance string `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	// The channel's id.
+	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckChannelRequest) Reset() {
+	*x = CheckChannelRequest{}
+	mi := &file_prosa_channel_v1_channel_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckChannelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckChannelRequest) ProtoMessage() {}
+
+func (x *CheckChannelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_channel_v1_channel_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckChannelRequest.ProtoReflect.Descriptor instead.
+func (*CheckChannelRequest) Descriptor() ([]byte, []int) {
+	return file_prosa_channel_v1_channel_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *CheckChannelRequest) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *CheckChannelRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// CheckChannelResponse carries the report.
+type CheckChannelResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was seen.
+	Check         *ChannelCheck `protobuf:"bytes,1,opt,name=check,proto3" json:"check,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckChannelResponse) Reset() {
+	*x = CheckChannelResponse{}
+	mi := &file_prosa_channel_v1_channel_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckChannelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckChannelResponse) ProtoMessage() {}
+
+func (x *CheckChannelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_channel_v1_channel_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckChannelResponse.ProtoReflect.Descriptor instead.
+func (*CheckChannelResponse) Descriptor() ([]byte, []int) {
+	return file_prosa_channel_v1_channel_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *CheckChannelResponse) GetCheck() *ChannelCheck {
+	if x != nil {
+		return x.Check
+	}
+	return nil
+}
+
 var File_prosa_channel_v1_channel_service_proto protoreflect.FileDescriptor
 
 const file_prosa_channel_v1_channel_service_proto_rawDesc = "" +
 	"\n" +
-	"&prosa/channel/v1/channel_service.proto\x12\x10prosa.channel.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1eprosa/channel/v1/channel.proto\"\x84\x02\n" +
+	"&prosa/channel/v1/channel_service.proto\x12\x10prosa.channel.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1eprosa/channel/v1/channel.proto\x1a$prosa/channel/v1/channel_check.proto\"\x84\x02\n" +
 	"\x14CreateChannelRequest\x12%\n" +
 	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12\xc4\x01\n" +
 	"\achannel\x18\x02 \x01(\v2\x19.prosa.channel.v1.ChannelB\x8e\x01\xbaH\x8a\x01\xba\x01<\n" +
@@ -596,14 +1000,38 @@ const file_prosa_channel_v1_channel_service_proto_rawDesc = "" +
 	"\x14DeleteChannelRequest\x12%\n" +
 	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12\x19\n" +
 	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"\x17\n" +
-	"\x15DeleteChannelResponse2\x9a\x06\n" +
+	"\x15DeleteChannelResponse\"W\n" +
+	"\x13PauseChannelRequest\x12%\n" +
+	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12\x19\n" +
+	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"K\n" +
+	"\x14PauseChannelResponse\x123\n" +
+	"\achannel\x18\x01 \x01(\v2\x19.prosa.channel.v1.ChannelR\achannel\"X\n" +
+	"\x14ResumeChannelRequest\x12%\n" +
+	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12\x19\n" +
+	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"L\n" +
+	"\x15ResumeChannelResponse\x123\n" +
+	"\achannel\x18\x01 \x01(\v2\x19.prosa.channel.v1.ChannelR\achannel\"^\n" +
+	"\x1aRotateChannelSecretRequest\x12%\n" +
+	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12\x19\n" +
+	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"R\n" +
+	"\x1bRotateChannelSecretResponse\x123\n" +
+	"\achannel\x18\x01 \x01(\v2\x19.prosa.channel.v1.ChannelR\achannel\"W\n" +
+	"\x13CheckChannelRequest\x12%\n" +
+	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12\x19\n" +
+	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"L\n" +
+	"\x14CheckChannelResponse\x124\n" +
+	"\x05check\x18\x01 \x01(\v2\x1e.prosa.channel.v1.ChannelCheckR\x05check2\xd0\v\n" +
 	"\x0eChannelService\x12\xa1\x01\n" +
 	"\rCreateChannel\x12&.prosa.channel.v1.CreateChannelRequest\x1a'.prosa.channel.v1.CreateChannelResponse\"?\xa0\xed\x18\x04\x82\xd3\xe4\x93\x025:\achannelb\achannel\"!/v1/instances/{instance}/channels\x12\x8c\x01\n" +
 	"\fListChannels\x12%.prosa.channel.v1.ListChannelsRequest\x1a&.prosa.channel.v1.ListChannelsResponse\"-\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02#\x12!/v1/instances/{instance}/channels\x12\x94\x01\n" +
 	"\n" +
 	"GetChannel\x12#.prosa.channel.v1.GetChannelRequest\x1a$.prosa.channel.v1.GetChannelResponse\";\xa0\xed\x18\x04\x82\xd3\xe4\x93\x021b\achannel\x12&/v1/instances/{instance}/channels/{id}\x12\xa6\x01\n" +
 	"\rUpdateChannel\x12&.prosa.channel.v1.UpdateChannelRequest\x1a'.prosa.channel.v1.UpdateChannelResponse\"D\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02::\achannelb\achannel2&/v1/instances/{instance}/channels/{id}\x12\x94\x01\n" +
-	"\rDeleteChannel\x12&.prosa.channel.v1.DeleteChannelRequest\x1a'.prosa.channel.v1.DeleteChannelResponse\"2\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02(*&/v1/instances/{instance}/channels/{id}B?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
+	"\rDeleteChannel\x12&.prosa.channel.v1.DeleteChannelRequest\x1a'.prosa.channel.v1.DeleteChannelResponse\"2\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02(*&/v1/instances/{instance}/channels/{id}\x12\xa3\x01\n" +
+	"\fPauseChannel\x12%.prosa.channel.v1.PauseChannelRequest\x1a&.prosa.channel.v1.PauseChannelResponse\"D\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02::\x01*b\achannel\",/v1/instances/{instance}/channels/{id}:pause\x12\xa7\x01\n" +
+	"\rResumeChannel\x12&.prosa.channel.v1.ResumeChannelRequest\x1a'.prosa.channel.v1.ResumeChannelResponse\"E\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02;:\x01*b\achannel\"-/v1/instances/{instance}/channels/{id}:resume\x12\xbf\x01\n" +
+	"\x13RotateChannelSecret\x12,.prosa.channel.v1.RotateChannelSecretRequest\x1a-.prosa.channel.v1.RotateChannelSecretResponse\"K\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02A:\x01*b\achannel\"3/v1/instances/{instance}/channels/{id}:rotateSecret\x12\xa1\x01\n" +
+	"\fCheckChannel\x12%.prosa.channel.v1.CheckChannelRequest\x1a&.prosa.channel.v1.CheckChannelResponse\"B\xa0\xed\x18\x04\x82\xd3\xe4\x93\x028:\x01*b\x05check\",/v1/instances/{instance}/channels/{id}:checkB?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
 
 var (
 	file_prosa_channel_v1_channel_service_proto_rawDescOnce sync.Once
@@ -617,44 +1045,65 @@ func file_prosa_channel_v1_channel_service_proto_rawDescGZIP() []byte {
 	return file_prosa_channel_v1_channel_service_proto_rawDescData
 }
 
-var file_prosa_channel_v1_channel_service_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_prosa_channel_v1_channel_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_prosa_channel_v1_channel_service_proto_goTypes = []any{
-	(*CreateChannelRequest)(nil),  // 0: prosa.channel.v1.CreateChannelRequest
-	(*CreateChannelResponse)(nil), // 1: prosa.channel.v1.CreateChannelResponse
-	(*ListChannelsRequest)(nil),   // 2: prosa.channel.v1.ListChannelsRequest
-	(*ListChannelsResponse)(nil),  // 3: prosa.channel.v1.ListChannelsResponse
-	(*GetChannelRequest)(nil),     // 4: prosa.channel.v1.GetChannelRequest
-	(*GetChannelResponse)(nil),    // 5: prosa.channel.v1.GetChannelResponse
-	(*UpdateChannelRequest)(nil),  // 6: prosa.channel.v1.UpdateChannelRequest
-	(*UpdateChannelResponse)(nil), // 7: prosa.channel.v1.UpdateChannelResponse
-	(*DeleteChannelRequest)(nil),  // 8: prosa.channel.v1.DeleteChannelRequest
-	(*DeleteChannelResponse)(nil), // 9: prosa.channel.v1.DeleteChannelResponse
-	(*Channel)(nil),               // 10: prosa.channel.v1.Channel
-	(*fieldmaskpb.FieldMask)(nil), // 11: google.protobuf.FieldMask
+	(*CreateChannelRequest)(nil),        // 0: prosa.channel.v1.CreateChannelRequest
+	(*CreateChannelResponse)(nil),       // 1: prosa.channel.v1.CreateChannelResponse
+	(*ListChannelsRequest)(nil),         // 2: prosa.channel.v1.ListChannelsRequest
+	(*ListChannelsResponse)(nil),        // 3: prosa.channel.v1.ListChannelsResponse
+	(*GetChannelRequest)(nil),           // 4: prosa.channel.v1.GetChannelRequest
+	(*GetChannelResponse)(nil),          // 5: prosa.channel.v1.GetChannelResponse
+	(*UpdateChannelRequest)(nil),        // 6: prosa.channel.v1.UpdateChannelRequest
+	(*UpdateChannelResponse)(nil),       // 7: prosa.channel.v1.UpdateChannelResponse
+	(*DeleteChannelRequest)(nil),        // 8: prosa.channel.v1.DeleteChannelRequest
+	(*DeleteChannelResponse)(nil),       // 9: prosa.channel.v1.DeleteChannelResponse
+	(*PauseChannelRequest)(nil),         // 10: prosa.channel.v1.PauseChannelRequest
+	(*PauseChannelResponse)(nil),        // 11: prosa.channel.v1.PauseChannelResponse
+	(*ResumeChannelRequest)(nil),        // 12: prosa.channel.v1.ResumeChannelRequest
+	(*ResumeChannelResponse)(nil),       // 13: prosa.channel.v1.ResumeChannelResponse
+	(*RotateChannelSecretRequest)(nil),  // 14: prosa.channel.v1.RotateChannelSecretRequest
+	(*RotateChannelSecretResponse)(nil), // 15: prosa.channel.v1.RotateChannelSecretResponse
+	(*CheckChannelRequest)(nil),         // 16: prosa.channel.v1.CheckChannelRequest
+	(*CheckChannelResponse)(nil),        // 17: prosa.channel.v1.CheckChannelResponse
+	(*Channel)(nil),                     // 18: prosa.channel.v1.Channel
+	(*fieldmaskpb.FieldMask)(nil),       // 19: google.protobuf.FieldMask
+	(*ChannelCheck)(nil),                // 20: prosa.channel.v1.ChannelCheck
 }
 var file_prosa_channel_v1_channel_service_proto_depIdxs = []int32{
-	10, // 0: prosa.channel.v1.CreateChannelRequest.channel:type_name -> prosa.channel.v1.Channel
-	10, // 1: prosa.channel.v1.CreateChannelResponse.channel:type_name -> prosa.channel.v1.Channel
-	10, // 2: prosa.channel.v1.ListChannelsResponse.channels:type_name -> prosa.channel.v1.Channel
-	10, // 3: prosa.channel.v1.GetChannelResponse.channel:type_name -> prosa.channel.v1.Channel
-	10, // 4: prosa.channel.v1.UpdateChannelRequest.channel:type_name -> prosa.channel.v1.Channel
-	11, // 5: prosa.channel.v1.UpdateChannelRequest.update_mask:type_name -> google.protobuf.FieldMask
-	10, // 6: prosa.channel.v1.UpdateChannelResponse.channel:type_name -> prosa.channel.v1.Channel
-	0,  // 7: prosa.channel.v1.ChannelService.CreateChannel:input_type -> prosa.channel.v1.CreateChannelRequest
-	2,  // 8: prosa.channel.v1.ChannelService.ListChannels:input_type -> prosa.channel.v1.ListChannelsRequest
-	4,  // 9: prosa.channel.v1.ChannelService.GetChannel:input_type -> prosa.channel.v1.GetChannelRequest
-	6,  // 10: prosa.channel.v1.ChannelService.UpdateChannel:input_type -> prosa.channel.v1.UpdateChannelRequest
-	8,  // 11: prosa.channel.v1.ChannelService.DeleteChannel:input_type -> prosa.channel.v1.DeleteChannelRequest
-	1,  // 12: prosa.channel.v1.ChannelService.CreateChannel:output_type -> prosa.channel.v1.CreateChannelResponse
-	3,  // 13: prosa.channel.v1.ChannelService.ListChannels:output_type -> prosa.channel.v1.ListChannelsResponse
-	5,  // 14: prosa.channel.v1.ChannelService.GetChannel:output_type -> prosa.channel.v1.GetChannelResponse
-	7,  // 15: prosa.channel.v1.ChannelService.UpdateChannel:output_type -> prosa.channel.v1.UpdateChannelResponse
-	9,  // 16: prosa.channel.v1.ChannelService.DeleteChannel:output_type -> prosa.channel.v1.DeleteChannelResponse
-	12, // [12:17] is the sub-list for method output_type
-	7,  // [7:12] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	18, // 0: prosa.channel.v1.CreateChannelRequest.channel:type_name -> prosa.channel.v1.Channel
+	18, // 1: prosa.channel.v1.CreateChannelResponse.channel:type_name -> prosa.channel.v1.Channel
+	18, // 2: prosa.channel.v1.ListChannelsResponse.channels:type_name -> prosa.channel.v1.Channel
+	18, // 3: prosa.channel.v1.GetChannelResponse.channel:type_name -> prosa.channel.v1.Channel
+	18, // 4: prosa.channel.v1.UpdateChannelRequest.channel:type_name -> prosa.channel.v1.Channel
+	19, // 5: prosa.channel.v1.UpdateChannelRequest.update_mask:type_name -> google.protobuf.FieldMask
+	18, // 6: prosa.channel.v1.UpdateChannelResponse.channel:type_name -> prosa.channel.v1.Channel
+	18, // 7: prosa.channel.v1.PauseChannelResponse.channel:type_name -> prosa.channel.v1.Channel
+	18, // 8: prosa.channel.v1.ResumeChannelResponse.channel:type_name -> prosa.channel.v1.Channel
+	18, // 9: prosa.channel.v1.RotateChannelSecretResponse.channel:type_name -> prosa.channel.v1.Channel
+	20, // 10: prosa.channel.v1.CheckChannelResponse.check:type_name -> prosa.channel.v1.ChannelCheck
+	0,  // 11: prosa.channel.v1.ChannelService.CreateChannel:input_type -> prosa.channel.v1.CreateChannelRequest
+	2,  // 12: prosa.channel.v1.ChannelService.ListChannels:input_type -> prosa.channel.v1.ListChannelsRequest
+	4,  // 13: prosa.channel.v1.ChannelService.GetChannel:input_type -> prosa.channel.v1.GetChannelRequest
+	6,  // 14: prosa.channel.v1.ChannelService.UpdateChannel:input_type -> prosa.channel.v1.UpdateChannelRequest
+	8,  // 15: prosa.channel.v1.ChannelService.DeleteChannel:input_type -> prosa.channel.v1.DeleteChannelRequest
+	10, // 16: prosa.channel.v1.ChannelService.PauseChannel:input_type -> prosa.channel.v1.PauseChannelRequest
+	12, // 17: prosa.channel.v1.ChannelService.ResumeChannel:input_type -> prosa.channel.v1.ResumeChannelRequest
+	14, // 18: prosa.channel.v1.ChannelService.RotateChannelSecret:input_type -> prosa.channel.v1.RotateChannelSecretRequest
+	16, // 19: prosa.channel.v1.ChannelService.CheckChannel:input_type -> prosa.channel.v1.CheckChannelRequest
+	1,  // 20: prosa.channel.v1.ChannelService.CreateChannel:output_type -> prosa.channel.v1.CreateChannelResponse
+	3,  // 21: prosa.channel.v1.ChannelService.ListChannels:output_type -> prosa.channel.v1.ListChannelsResponse
+	5,  // 22: prosa.channel.v1.ChannelService.GetChannel:output_type -> prosa.channel.v1.GetChannelResponse
+	7,  // 23: prosa.channel.v1.ChannelService.UpdateChannel:output_type -> prosa.channel.v1.UpdateChannelResponse
+	9,  // 24: prosa.channel.v1.ChannelService.DeleteChannel:output_type -> prosa.channel.v1.DeleteChannelResponse
+	11, // 25: prosa.channel.v1.ChannelService.PauseChannel:output_type -> prosa.channel.v1.PauseChannelResponse
+	13, // 26: prosa.channel.v1.ChannelService.ResumeChannel:output_type -> prosa.channel.v1.ResumeChannelResponse
+	15, // 27: prosa.channel.v1.ChannelService.RotateChannelSecret:output_type -> prosa.channel.v1.RotateChannelSecretResponse
+	17, // 28: prosa.channel.v1.ChannelService.CheckChannel:output_type -> prosa.channel.v1.CheckChannelResponse
+	20, // [20:29] is the sub-list for method output_type
+	11, // [11:20] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_prosa_channel_v1_channel_service_proto_init() }
@@ -663,13 +1112,14 @@ func file_prosa_channel_v1_channel_service_proto_init() {
 		return
 	}
 	file_prosa_channel_v1_channel_proto_init()
+	file_prosa_channel_v1_channel_check_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_prosa_channel_v1_channel_service_proto_rawDesc), len(file_prosa_channel_v1_channel_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,11 +19,15 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ChannelService_CreateChannel_FullMethodName = "/prosa.channel.v1.ChannelService/CreateChannel"
-	ChannelService_ListChannels_FullMethodName  = "/prosa.channel.v1.ChannelService/ListChannels"
-	ChannelService_GetChannel_FullMethodName    = "/prosa.channel.v1.ChannelService/GetChannel"
-	ChannelService_UpdateChannel_FullMethodName = "/prosa.channel.v1.ChannelService/UpdateChannel"
-	ChannelService_DeleteChannel_FullMethodName = "/prosa.channel.v1.ChannelService/DeleteChannel"
+	ChannelService_CreateChannel_FullMethodName       = "/prosa.channel.v1.ChannelService/CreateChannel"
+	ChannelService_ListChannels_FullMethodName        = "/prosa.channel.v1.ChannelService/ListChannels"
+	ChannelService_GetChannel_FullMethodName          = "/prosa.channel.v1.ChannelService/GetChannel"
+	ChannelService_UpdateChannel_FullMethodName       = "/prosa.channel.v1.ChannelService/UpdateChannel"
+	ChannelService_DeleteChannel_FullMethodName       = "/prosa.channel.v1.ChannelService/DeleteChannel"
+	ChannelService_PauseChannel_FullMethodName        = "/prosa.channel.v1.ChannelService/PauseChannel"
+	ChannelService_ResumeChannel_FullMethodName       = "/prosa.channel.v1.ChannelService/ResumeChannel"
+	ChannelService_RotateChannelSecret_FullMethodName = "/prosa.channel.v1.ChannelService/RotateChannelSecret"
+	ChannelService_CheckChannel_FullMethodName        = "/prosa.channel.v1.ChannelService/CheckChannel"
 )
 
 // ChannelServiceClient is the client API for ChannelService service.
@@ -32,9 +36,10 @@ const (
 //
 // ChannelService manages channels.
 //
-// Every create takes the metadata `idempotency-key`: the same key with the
-// same request within 24 hours gives the first answer again and creates
-// nothing; with another request it is IDEMPOTENCY_KEY_REUSED.
+// CreateChannel and RotateChannelSecret take the metadata `idempotency-key`:
+// the same key with the same request within 24 hours gives the first answer
+// again and changes nothing; with another request it is
+// IDEMPOTENCY_KEY_REUSED.
 type ChannelServiceClient interface {
 	// CreateChannel makes a channel; the answer alone carries its signing
 	// secret. Errors: INSTANCE_NOT_FOUND, AGENT_NOT_FOUND, WEBHOOK_URL_REFUSED.
@@ -51,6 +56,28 @@ type ChannelServiceClient interface {
 	// messages already accepted are not answered, and its pending deliveries
 	// are cancelled. Errors: CHANNEL_NOT_FOUND.
 	DeleteChannel(ctx context.Context, in *DeleteChannelRequest, opts ...grpc.CallOption) (*DeleteChannelResponse, error)
+	// PauseChannel stops deliveries to the webhook; messages are still accepted
+	// and answered, and the answers wait in order. Attempts in progress end. A
+	// channel that is paused already is left as it is. Errors:
+	// CHANNEL_NOT_FOUND.
+	PauseChannel(ctx context.Context, in *PauseChannelRequest, opts ...grpc.CallOption) (*PauseChannelResponse, error)
+	// ResumeChannel makes a paused or disabled channel active again; everything
+	// that waits is due at once, also what would have waited for its next
+	// attempt. A channel that is active already is left as it is. Errors:
+	// CHANNEL_NOT_FOUND.
+	ResumeChannel(ctx context.Context, in *ResumeChannelRequest, opts ...grpc.CallOption) (*ResumeChannelResponse, error)
+	// RotateChannelSecret makes a new signing secret; the answer alone carries
+	// it. The one before it stays valid for 24 hours more: until then every
+	// attempt has a signature of each, the new one first. Five secrets can be
+	// valid at once. Errors: CHANNEL_NOT_FOUND, SECRET_ROTATED_TOO_OFTEN.
+	RotateChannelSecret(ctx context.Context, in *RotateChannelSecretRequest, opts ...grpc.CallOption) (*RotateChannelSecretResponse, error)
+	// CheckChannel sends one message of each type to the webhook, as deliveries
+	// do, and three that try it: one again, one with a wrong signature, one with
+	// an old timestamp. It reports what came of each and what to mend. Nothing
+	// is stored, and the channel's state does not matter. It ends within 25
+	// seconds; a channel can be checked once at a time, and five times a minute.
+	// Errors: CHANNEL_NOT_FOUND, CHECK_IN_PROGRESS, RATE_LIMITED.
+	CheckChannel(ctx context.Context, in *CheckChannelRequest, opts ...grpc.CallOption) (*CheckChannelResponse, error)
 }
 
 type channelServiceClient struct {
@@ -111,15 +138,56 @@ func (c *channelServiceClient) DeleteChannel(ctx context.Context, in *DeleteChan
 	return out, nil
 }
 
+func (c *channelServiceClient) PauseChannel(ctx context.Context, in *PauseChannelRequest, opts ...grpc.CallOption) (*PauseChannelResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PauseChannelResponse)
+	err := c.cc.Invoke(ctx, ChannelService_PauseChannel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *channelServiceClient) ResumeChannel(ctx context.Context, in *ResumeChannelRequest, opts ...grpc.CallOption) (*ResumeChannelResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResumeChannelResponse)
+	err := c.cc.Invoke(ctx, ChannelService_ResumeChannel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *channelServiceClient) RotateChannelSecret(ctx context.Context, in *RotateChannelSecretRequest, opts ...grpc.CallOption) (*RotateChannelSecretResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RotateChannelSecretResponse)
+	err := c.cc.Invoke(ctx, ChannelService_RotateChannelSecret_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *channelServiceClient) CheckChannel(ctx context.Context, in *CheckChannelRequest, opts ...grpc.CallOption) (*CheckChannelResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckChannelResponse)
+	err := c.cc.Invoke(ctx, ChannelService_CheckChannel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ChannelServiceServer is the server API for ChannelService service.
 // All implementations must embed UnimplementedChannelServiceServer
 // for forward compatibility.
 //
 // ChannelService manages channels.
 //
-// Every create takes the metadata `idempotency-key`: the same key with the
-// same request within 24 hours gives the first answer again and creates
-// nothing; with another request it is IDEMPOTENCY_KEY_REUSED.
+// CreateChannel and RotateChannelSecret take the metadata `idempotency-key`:
+// the same key with the same request within 24 hours gives the first answer
+// again and changes nothing; with another request it is
+// IDEMPOTENCY_KEY_REUSED.
 type ChannelServiceServer interface {
 	// CreateChannel makes a channel; the answer alone carries its signing
 	// secret. Errors: INSTANCE_NOT_FOUND, AGENT_NOT_FOUND, WEBHOOK_URL_REFUSED.
@@ -136,6 +204,28 @@ type ChannelServiceServer interface {
 	// messages already accepted are not answered, and its pending deliveries
 	// are cancelled. Errors: CHANNEL_NOT_FOUND.
 	DeleteChannel(context.Context, *DeleteChannelRequest) (*DeleteChannelResponse, error)
+	// PauseChannel stops deliveries to the webhook; messages are still accepted
+	// and answered, and the answers wait in order. Attempts in progress end. A
+	// channel that is paused already is left as it is. Errors:
+	// CHANNEL_NOT_FOUND.
+	PauseChannel(context.Context, *PauseChannelRequest) (*PauseChannelResponse, error)
+	// ResumeChannel makes a paused or disabled channel active again; everything
+	// that waits is due at once, also what would have waited for its next
+	// attempt. A channel that is active already is left as it is. Errors:
+	// CHANNEL_NOT_FOUND.
+	ResumeChannel(context.Context, *ResumeChannelRequest) (*ResumeChannelResponse, error)
+	// RotateChannelSecret makes a new signing secret; the answer alone carries
+	// it. The one before it stays valid for 24 hours more: until then every
+	// attempt has a signature of each, the new one first. Five secrets can be
+	// valid at once. Errors: CHANNEL_NOT_FOUND, SECRET_ROTATED_TOO_OFTEN.
+	RotateChannelSecret(context.Context, *RotateChannelSecretRequest) (*RotateChannelSecretResponse, error)
+	// CheckChannel sends one message of each type to the webhook, as deliveries
+	// do, and three that try it: one again, one with a wrong signature, one with
+	// an old timestamp. It reports what came of each and what to mend. Nothing
+	// is stored, and the channel's state does not matter. It ends within 25
+	// seconds; a channel can be checked once at a time, and five times a minute.
+	// Errors: CHANNEL_NOT_FOUND, CHECK_IN_PROGRESS, RATE_LIMITED.
+	CheckChannel(context.Context, *CheckChannelRequest) (*CheckChannelResponse, error)
 	mustEmbedUnimplementedChannelServiceServer()
 }
 
@@ -160,6 +250,18 @@ func (UnimplementedChannelServiceServer) UpdateChannel(context.Context, *UpdateC
 }
 func (UnimplementedChannelServiceServer) DeleteChannel(context.Context, *DeleteChannelRequest) (*DeleteChannelResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteChannel not implemented")
+}
+func (UnimplementedChannelServiceServer) PauseChannel(context.Context, *PauseChannelRequest) (*PauseChannelResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PauseChannel not implemented")
+}
+func (UnimplementedChannelServiceServer) ResumeChannel(context.Context, *ResumeChannelRequest) (*ResumeChannelResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeChannel not implemented")
+}
+func (UnimplementedChannelServiceServer) RotateChannelSecret(context.Context, *RotateChannelSecretRequest) (*RotateChannelSecretResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RotateChannelSecret not implemented")
+}
+func (UnimplementedChannelServiceServer) CheckChannel(context.Context, *CheckChannelRequest) (*CheckChannelResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CheckChannel not implemented")
 }
 func (UnimplementedChannelServiceServer) mustEmbedUnimplementedChannelServiceServer() {}
 func (UnimplementedChannelServiceServer) testEmbeddedByValue()                        {}
@@ -272,6 +374,78 @@ func _ChannelService_DeleteChannel_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ChannelService_PauseChannel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseChannelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ChannelServiceServer).PauseChannel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ChannelService_PauseChannel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ChannelServiceServer).PauseChannel(ctx, req.(*PauseChannelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ChannelService_ResumeChannel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeChannelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ChannelServiceServer).ResumeChannel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ChannelService_ResumeChannel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ChannelServiceServer).ResumeChannel(ctx, req.(*ResumeChannelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ChannelService_RotateChannelSecret_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RotateChannelSecretRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ChannelServiceServer).RotateChannelSecret(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ChannelService_RotateChannelSecret_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ChannelServiceServer).RotateChannelSecret(ctx, req.(*RotateChannelSecretRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ChannelService_CheckChannel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckChannelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ChannelServiceServer).CheckChannel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ChannelService_CheckChannel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ChannelServiceServer).CheckChannel(ctx, req.(*CheckChannelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ChannelService_ServiceDesc is the grpc.ServiceDesc for ChannelService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -298,6 +472,22 @@ var ChannelService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteChannel",
 			Handler:    _ChannelService_DeleteChannel_Handler,
+		},
+		{
+			MethodName: "PauseChannel",
+			Handler:    _ChannelService_PauseChannel_Handler,
+		},
+		{
+			MethodName: "ResumeChannel",
+			Handler:    _ChannelService_ResumeChannel_Handler,
+		},
+		{
+			MethodName: "RotateChannelSecret",
+			Handler:    _ChannelService_RotateChannelSecret_Handler,
+		},
+		{
+			MethodName: "CheckChannel",
+			Handler:    _ChannelService_CheckChannel_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -37,21 +37,65 @@ const (
 	// The webhook URL is not one that may be called. Metadata: `cause`, a
 	// stable word for what is wrong with it.
 	ErrorReason_ERROR_REASON_WEBHOOK_URL_REFUSED ErrorReason = 3
+	// So many secrets are still valid that another would not be taken.
+	// Metadata: `until`, when the first of them ends (RFC 3339).
+	ErrorReason_ERROR_REASON_SECRET_ROTATED_TOO_OFTEN ErrorReason = 4
+	// A check of the endpoint has not ended yet. Metadata: `id`.
+	ErrorReason_ERROR_REASON_CHECK_IN_PROGRESS ErrorReason = 5
+	// No such integration of the Bot API, or not the caller's. Metadata: `id`.
+	ErrorReason_ERROR_REASON_BOT_API_NOT_FOUND ErrorReason = 6
+	// The integration's token is missing or wrong. No metadata.
+	ErrorReason_ERROR_REASON_BOT_API_TOKEN_INVALID ErrorReason = 7
+	// The callback URL is not one that may be called. Metadata: `cause`, a
+	// stable word for what is wrong with it.
+	ErrorReason_ERROR_REASON_CALLBACK_URL_REFUSED ErrorReason = 8
+	// One of callback URL and callback token would be there without the other.
+	// No metadata.
+	ErrorReason_ERROR_REASON_CALLBACK_INCOMPLETE ErrorReason = 9
+	// The agent did not answer in time; the turn goes on. No metadata.
+	ErrorReason_ERROR_REASON_ANSWER_LATE ErrorReason = 10
+	// No turn could answer the message. No metadata.
+	ErrorReason_ERROR_REASON_ANSWER_FAILED ErrorReason = 11
+	// No such delivery, or not the caller's. Metadata: `id`.
+	ErrorReason_ERROR_REASON_DELIVERY_NOT_FOUND ErrorReason = 30
+	// The delivery cannot be sent again: it was cancelled, or its endpoint is
+	// deleted. Metadata: `id`, `state`.
+	ErrorReason_ERROR_REASON_DELIVERY_NOT_RETRYABLE ErrorReason = 31
 )
 
 // Enum value maps for ErrorReason.
 var (
 	ErrorReason_name = map[int32]string{
-		0: "ERROR_REASON_UNSPECIFIED",
-		1: "ERROR_REASON_CHANNEL_NOT_FOUND",
-		2: "ERROR_REASON_INBOUND_TOKEN_INVALID",
-		3: "ERROR_REASON_WEBHOOK_URL_REFUSED",
+		0:  "ERROR_REASON_UNSPECIFIED",
+		1:  "ERROR_REASON_CHANNEL_NOT_FOUND",
+		2:  "ERROR_REASON_INBOUND_TOKEN_INVALID",
+		3:  "ERROR_REASON_WEBHOOK_URL_REFUSED",
+		4:  "ERROR_REASON_SECRET_ROTATED_TOO_OFTEN",
+		5:  "ERROR_REASON_CHECK_IN_PROGRESS",
+		6:  "ERROR_REASON_BOT_API_NOT_FOUND",
+		7:  "ERROR_REASON_BOT_API_TOKEN_INVALID",
+		8:  "ERROR_REASON_CALLBACK_URL_REFUSED",
+		9:  "ERROR_REASON_CALLBACK_INCOMPLETE",
+		10: "ERROR_REASON_ANSWER_LATE",
+		11: "ERROR_REASON_ANSWER_FAILED",
+		30: "ERROR_REASON_DELIVERY_NOT_FOUND",
+		31: "ERROR_REASON_DELIVERY_NOT_RETRYABLE",
 	}
 	ErrorReason_value = map[string]int32{
-		"ERROR_REASON_UNSPECIFIED":           0,
-		"ERROR_REASON_CHANNEL_NOT_FOUND":     1,
-		"ERROR_REASON_INBOUND_TOKEN_INVALID": 2,
-		"ERROR_REASON_WEBHOOK_URL_REFUSED":   3,
+		"ERROR_REASON_UNSPECIFIED":              0,
+		"ERROR_REASON_CHANNEL_NOT_FOUND":        1,
+		"ERROR_REASON_INBOUND_TOKEN_INVALID":    2,
+		"ERROR_REASON_WEBHOOK_URL_REFUSED":      3,
+		"ERROR_REASON_SECRET_ROTATED_TOO_OFTEN": 4,
+		"ERROR_REASON_CHECK_IN_PROGRESS":        5,
+		"ERROR_REASON_BOT_API_NOT_FOUND":        6,
+		"ERROR_REASON_BOT_API_TOKEN_INVALID":    7,
+		"ERROR_REASON_CALLBACK_URL_REFUSED":     8,
+		"ERROR_REASON_CALLBACK_INCOMPLETE":      9,
+		"ERROR_REASON_ANSWER_LATE":              10,
+		"ERROR_REASON_ANSWER_FAILED":            11,
+		"ERROR_REASON_DELIVERY_NOT_FOUND":       30,
+		"ERROR_REASON_DELIVERY_NOT_RETRYABLE":   31,
 	}
 )
 
@@ -86,12 +130,23 @@ var File_prosa_channel_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_prosa_channel_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"#prosa/channel/v1/error_reason.proto\x12\x10prosa.channel.v1*\x9d\x01\n" +
+	"#prosa/channel/v1/error_reason.proto\x12\x10prosa.channel.v1*\x91\x04\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_CHANNEL_NOT_FOUND\x10\x01\x12&\n" +
 	"\"ERROR_REASON_INBOUND_TOKEN_INVALID\x10\x02\x12$\n" +
-	" ERROR_REASON_WEBHOOK_URL_REFUSED\x10\x03B?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
+	" ERROR_REASON_WEBHOOK_URL_REFUSED\x10\x03\x12)\n" +
+	"%ERROR_REASON_SECRET_ROTATED_TOO_OFTEN\x10\x04\x12\"\n" +
+	"\x1eERROR_REASON_CHECK_IN_PROGRESS\x10\x05\x12\"\n" +
+	"\x1eERROR_REASON_BOT_API_NOT_FOUND\x10\x06\x12&\n" +
+	"\"ERROR_REASON_BOT_API_TOKEN_INVALID\x10\a\x12%\n" +
+	"!ERROR_REASON_CALLBACK_URL_REFUSED\x10\b\x12$\n" +
+	" ERROR_REASON_CALLBACK_INCOMPLETE\x10\t\x12\x1c\n" +
+	"\x18ERROR_REASON_ANSWER_LATE\x10\n" +
+	"\x12\x1e\n" +
+	"\x1aERROR_REASON_ANSWER_FAILED\x10\v\x12#\n" +
+	"\x1fERROR_REASON_DELIVERY_NOT_FOUND\x10\x1e\x12'\n" +
+	"#ERROR_REASON_DELIVERY_NOT_RETRYABLE\x10\x1fB?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
 
 var (
 	file_prosa_channel_v1_error_reason_proto_rawDescOnce sync.Once

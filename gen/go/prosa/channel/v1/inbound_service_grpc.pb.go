@@ -40,7 +40,7 @@ type InboundServiceClient interface {
 	//
 	// Errors: REQUEST_INVALID with every bad field, CHANNEL_NOT_FOUND,
 	// INBOUND_TOKEN_INVALID, IDEMPOTENCY_KEY_REUSED, IDEMPOTENCY_KEY_IN_FLIGHT,
-	// UNAVAILABLE.
+	// RATE_LIMITED, UNAVAILABLE.
 	ReceiveMessage(ctx context.Context, in *ReceiveMessageRequest, opts ...grpc.CallOption) (*ReceiveMessageResponse, error)
 }
 
@@ -80,7 +80,7 @@ type InboundServiceServer interface {
 	//
 	// Errors: REQUEST_INVALID with every bad field, CHANNEL_NOT_FOUND,
 	// INBOUND_TOKEN_INVALID, IDEMPOTENCY_KEY_REUSED, IDEMPOTENCY_KEY_IN_FLIGHT,
-	// UNAVAILABLE.
+	// RATE_LIMITED, UNAVAILABLE.
 	ReceiveMessage(context.Context, *ReceiveMessageRequest) (*ReceiveMessageResponse, error)
 	mustEmbedUnimplementedInboundServiceServer()
 }

@@ -15,6 +15,7 @@ var channelCases = []Case{
 		c := channel("acme", 1)
 		c.DisplayName, c.Test, c.InboundTokenHash, c.StateReason = "São João 🤖", true, []byte{0, 1, 255}, "por quê"
 		c.Acknowledgement, c.Timeout, c.State = store.Any2xx, 1500*time.Millisecond, store.Paused
+		c.FailurePolicy, c.SkipAfter = store.Park, 2500*time.Millisecond
 		c.CreateTime = start.Add(123456 * time.Microsecond)
 		_, err := s.CreateChannel(t.Context(), c, nil)
 		require.NoError(t, err)
@@ -80,6 +81,7 @@ var channelCases = []Case{
 	{"update changes what is named and nothing else", func(t *testing.T, s *store.Store) {
 		c := create(t, s, "acme", 1)
 		name, agent, target, hash, ack, limit := "novo", "b", "https://example.com/2", []byte{7}, store.Any2xx, 2*time.Second
+		hold := store.Hold
 		for _, change := range []struct {
 			change store.ChannelChange
 			apply  func()
@@ -90,6 +92,8 @@ var channelCases = []Case{
 			{store.ChannelChange{InboundTokenHash: &hash}, func() { c.InboundTokenHash = hash }},
 			{store.ChannelChange{Acknowledgement: &ack, Timeout: &limit}, func() { c.Acknowledgement, c.Timeout = ack, limit }},
 			{store.ChannelChange{InboundTokenHash: new([]byte)}, func() { c.InboundTokenHash = nil }},
+			{store.ChannelChange{FailurePolicy: &hold, SkipAfter: &limit}, func() { c.FailurePolicy, c.SkipAfter = hold, limit }},
+			{store.ChannelChange{SkipAfter: new(time.Duration)}, func() { c.SkipAfter = 0 }},
 		} {
 			change.apply()
 			c.UpdateTime = c.UpdateTime.Add(time.Millisecond)
@@ -132,6 +136,66 @@ var channelCases = []Case{
 		require.NoError(t, err)
 		require.Equal(t, store.Disabled, got.State)
 		require.Equal(t, "gone", got.StateReason)
+	}},
+	{"a channel is moved from any state, and changed only when it is in another", func(t *testing.T, s *store.Store) {
+		c := create(t, s, "acme", 1)
+		_, err := s.SetState(t.Context(), "acme", c.ID, store.Active, store.Disabled, "gone", at(2))
+		require.NoError(t, err)
+		for _, step := range []struct {
+			to     store.State
+			now    int
+			reason string
+			update int
+		}{
+			{store.Disabled, 3, "gone", 2},
+			{store.Paused, 4, "", 4},
+			{store.Paused, 5, "", 4},
+			{store.Active, 6, "", 6},
+			{store.Active, 7, "", 6},
+		} {
+			got, err := s.Move(t.Context(), "acme", c.ID, step.to, at(step.now))
+			require.NoError(t, err)
+			c.State, c.StateReason, c.UpdateTime = step.to, step.reason, at(step.update)
+			require.Equal(t, c, got)
+		}
+		_, err = s.Move(t.Context(), "other", c.ID, store.Paused, at(8))
+		require.ErrorIs(t, err, store.ErrChannelNotFound)
+		require.NoError(t, s.DeleteChannel(t.Context(), "acme", c.ID, at(9)))
+		_, err = s.Move(t.Context(), "acme", c.ID, store.Paused, at(10))
+		require.ErrorIs(t, err, store.ErrChannelNotFound)
+	}},
+	{"secrets are replaced only by who read them", func(t *testing.T, s *store.Store) {
+		first := create(t, s, "acme", 1)
+		second, replay, err := s.ReplaceSecret(t.Context(), first, []byte{0, 255, 1}, nil, at(2))
+		require.NoError(t, err)
+		require.Nil(t, replay)
+		want := *first
+		want.Secret, want.UpdateTime = []byte{0, 255, 1}, at(2)
+		require.Equal(t, &want, second)
+
+		key := &store.Key{Scope: "x", Key: "k", Response: []byte("r")}
+		_, _, err = s.ReplaceSecret(t.Context(), first, []byte("late"), key, at(3))
+		require.ErrorIs(t, err, store.ErrSecretChanged)
+		response, err := s.Recall(t.Context(), "acme", key, at(3))
+		require.NoError(t, err)
+		require.Nil(t, response, "what was not done must not use its key up")
+		strange := *second
+		strange.Instance = "other"
+		_, _, err = s.ReplaceSecret(t.Context(), &strange, []byte("theirs"), nil, at(3))
+		require.ErrorIs(t, err, store.ErrSecretChanged)
+
+		third, replay, err := s.ReplaceSecret(t.Context(), second, []byte("third"), key, at(4))
+		require.NoError(t, err)
+		require.Nil(t, replay)
+		again, replay, err := s.ReplaceSecret(t.Context(), third, []byte("fourth"), key, at(5))
+		require.NoError(t, err)
+		require.Nil(t, again)
+		require.Equal(t, "r", string(replay))
+		got, err := s.Channel(t.Context(), "acme", first.ID)
+		require.NoError(t, err)
+		require.Equal(t, "third", string(got.Secret))
+		_, _, err = s.ReplaceSecret(t.Context(), third, []byte("fourth"), &store.Key{Scope: "x", Key: "k", Fingerprint: [32]byte{1}}, at(6))
+		require.ErrorIs(t, err, idempotency.ErrReused)
 	}},
 	{"create with a key takes effect once", func(t *testing.T, s *store.Store) {
 		key := func(fingerprint byte, response string) *store.Key {

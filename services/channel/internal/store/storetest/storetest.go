@@ -22,7 +22,7 @@ type Case struct {
 // Cases are all promises. Each is run on a new store.
 func Cases() []Case {
 	var all []Case
-	for _, group := range [][]Case{channelCases, messageCases, threadCases, laneCases, cancelCases} {
+	for _, group := range [][]Case{channelCases, botAPICases, botMessageCases, messageCases, threadCases, laneCases, parkCases, dueCases, cancelCases, traceCases, redeliveryCases, listCases} {
 		all = append(all, group...)
 	}
 	return all
@@ -74,7 +74,7 @@ func accept(t *testing.T, s *store.Store, c *store.Channel, person, text string,
 
 func claimThreads(t *testing.T, s *store.Store, now time.Time, limit int) []store.Thread {
 	t.Helper()
-	threads, err := s.ClaimThreads(t.Context(), now, now.Add(lease), limit)
+	threads, err := s.ClaimThreads(t.Context(), []store.ThreadClaim{{Instance: "acme", Limit: limit}}, now, now.Add(lease))
 	require.NoError(t, err)
 	return threads
 }

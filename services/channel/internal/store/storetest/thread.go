@@ -17,19 +17,37 @@ var threadCases = []Case{
 		for i, person := range []string{"c", "a", "b"} {
 			accept(t, s, c, person, "oi", at(i))
 		}
-		due, err := s.ThreadsDue(t.Context(), at(-1))
+		ready, err := s.ReadyInstances(t.Context(), at(-1))
 		require.NoError(t, err)
-		require.False(t, due)
-		due, err = s.ThreadsDue(t.Context(), at(0))
+		require.Empty(t, ready)
+		ready, err = s.ReadyInstances(t.Context(), at(0))
 		require.NoError(t, err)
-		require.True(t, due)
+		require.Equal(t, []string{"acme"}, ready)
 		first := claimThreads(t, s, at(10), 2)
 		require.ElementsMatch(t, []string{"c", "a"}, people(first))
 		require.Equal(t, []string{"b"}, people(claimThreads(t, s, at(10), 2)))
 		require.Empty(t, claimThreads(t, s, at(10), 2))
-		due, err = s.ThreadsDue(t.Context(), at(10))
+		ready, err = s.ReadyInstances(t.Context(), at(10))
 		require.NoError(t, err)
-		require.False(t, due)
+		require.Empty(t, ready)
+	}},
+	{"a claim keeps each instance's limit", func(t *testing.T, s *store.Store) {
+		one, two, three := create(t, s, "instance-1", 1), create(t, s, "instance-2", 2), create(t, s, "instance-3", 3)
+		for i := range 4 {
+			accept(t, s, one, fmt.Sprint("p", i), "oi", at(i))
+			accept(t, s, two, fmt.Sprint("q", i), "oi", at(i))
+		}
+		accept(t, s, three, "r", "oi", at(100))
+		ready, err := s.ReadyInstances(t.Context(), at(99))
+		require.NoError(t, err)
+		require.ElementsMatch(t, []string{"instance-1", "instance-2"}, ready)
+		claims := []store.ThreadClaim{{Instance: "instance-2", Limit: 1}, {Instance: "instance-1", Limit: 3}, {Instance: "instance-3", Limit: 5}}
+		got, err := s.ClaimThreads(t.Context(), claims, at(99), at(99).Add(lease))
+		require.NoError(t, err)
+		require.ElementsMatch(t, []string{"q0", "p0", "p1", "p2"}, people(got))
+		for _, thread := range got {
+			require.Len(t, thread.Pending, 1)
+		}
 	}},
 	{"a claim brings the first messages, in order", func(t *testing.T, s *store.Store) {
 		c, same := create(t, s, "acme", 1), create(t, s, "acme", 2)
@@ -69,7 +87,7 @@ var threadCases = []Case{
 		for range 6 {
 			group.Go(func() {
 				for {
-					got, err := s.ClaimThreads(t.Context(), at(1000), at(1000).Add(lease), 7)
+					got, err := s.ClaimThreads(t.Context(), []store.ThreadClaim{{Instance: "acme", Limit: 7}}, at(1000), at(1000).Add(lease))
 					if err != nil || len(got) == 0 {
 						return
 					}

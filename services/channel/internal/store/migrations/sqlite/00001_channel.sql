@@ -9,6 +9,9 @@ CREATE TABLE channel (
     inbound_token_hash BLOB,
     acknowledgement    TEXT    NOT NULL,
     timeout_ms         BIGINT  NOT NULL,
+    failure_policy     TEXT    NOT NULL,
+    -- 0: only the end of the schedule gives a delivery up.
+    skip_after_ms      BIGINT  NOT NULL,
     state              TEXT    NOT NULL,
     state_reason       TEXT    NOT NULL,
     secret             BLOB    NOT NULL,
@@ -51,7 +54,7 @@ CREATE INDEX bot_api_by_id ON bot_api (id);
 CREATE INDEX bot_api_by_age ON bot_api (instance, create_time, id) WHERE delete_time IS NULL;
 CREATE INDEX bot_api_unreaped ON bot_api (delete_time) WHERE delete_time IS NOT NULL AND reap_time IS NULL;
 
--- The inbound lane of one person on one channel. Pending if and only if done_seq < last_seq.
+-- The inbound lane of one person on one channel, or on one integration of the Bot API: channel_id is the id of either. Pending if and only if done_seq < last_seq.
 CREATE TABLE thread (
     instance          TEXT   NOT NULL,
     channel_id        TEXT   NOT NULL,
@@ -69,7 +72,8 @@ CREATE TABLE thread (
     next_time         BIGINT NOT NULL,
     PRIMARY KEY (instance, channel_id, client_identifier)
 ) WITHOUT ROWID;
-CREATE INDEX thread_pending ON thread (next_time) WHERE done_seq < last_seq;
+-- The instance comes first, so that a busy instance is stepped over without reading its threads.
+CREATE INDEX thread_pending ON thread (instance, next_time) WHERE done_seq < last_seq;
 
 -- The inbox. A message is done if and only if its seq <= done_seq of its thread. It and delivery are not clustered by their keys
 -- (WITHOUT ROWID): their wide rows then lie in the order of coming, where a group of new ones touches few pages.
@@ -81,13 +85,18 @@ CREATE TABLE message (
     id                TEXT   NOT NULL,
     text              TEXT   NOT NULL,
     postback          TEXT   NOT NULL,
+    -- A serialized google.protobuf.Struct; NULL: none.
+    context           BLOB,
     create_time       BIGINT NOT NULL,
     -- Why no turn answered it: a stable word. NULL: it is pending, was answered, or was cancelled.
     set_aside         TEXT,
+    -- The traceparent (W3C Trace Context) of the call that brought it; NULL: nobody traces it.
+    trace             TEXT,
     PRIMARY KEY (instance, channel_id, client_identifier, seq)
 );
 
--- All deliveries of one conversation to one endpoint, in order. Pending if and only if settled_seq < last_seq.
+-- All deliveries of one conversation to one endpoint, in order. Pending if and only if settled_seq < last_seq. Parked if and only if
+-- next_time is the largest number there is: the delivery behind settled_seq is dead then, and what follows it waits for somebody.
 CREATE TABLE lane (
     instance       TEXT   NOT NULL,
     endpoint_id    TEXT   NOT NULL,
@@ -116,6 +125,8 @@ CREATE TABLE delivery (
     attempts       TEXT,
     create_time    BIGINT NOT NULL,
     settle_time    BIGINT,
+    -- The traceparent of the turn that made it; NULL: nobody traces it.
+    trace          TEXT,
     PRIMARY KEY (instance, endpoint_id, interaction_id, sequence)
 );
 CREATE UNIQUE INDEX delivery_by_id ON delivery (instance, id);

@@ -1,0 +1,36 @@
+-- +goose Up
+-- Deliveries that are dead, of one endpoint and of all. An index of a rare state costs the others only the look at their state.
+CREATE INDEX delivery_dead ON delivery (instance, endpoint_id, id) WHERE state = 'DEAD';
+CREATE INDEX delivery_dead_by_id ON delivery (instance, id) WHERE state = 'DEAD';
+
+-- What is to be sent again of one conversation to one endpoint. Its deliveries are PENDING although their sequence <= settled_seq of
+-- their lane. A row stays when nothing is left, so that its epoch never begins anew.
+CREATE TABLE redelivery_lane (
+    instance       TEXT COLLATE "C" NOT NULL,
+    endpoint_id    TEXT COLLATE "C" NOT NULL,
+    interaction_id TEXT COLLATE "C" NOT NULL,
+    -- How many rows of redelivery it has. Pending if and only if there are some.
+    waiting        BIGINT NOT NULL,
+    -- Since when it is pending.
+    since          BIGINT NOT NULL,
+    epoch          BIGINT NOT NULL,
+    lease_until    BIGINT NOT NULL,
+    next_time      BIGINT NOT NULL,
+    PRIMARY KEY (instance, endpoint_id, interaction_id)
+) WITH (fillfactor = 80);
+CREATE INDEX redelivery_lane_pending ON redelivery_lane (endpoint_id, next_time) WHERE waiting > 0;
+
+-- The deliveries that are to be sent again, lowest sequence first.
+CREATE TABLE redelivery (
+    instance       TEXT COLLATE "C" NOT NULL,
+    endpoint_id    TEXT COLLATE "C" NOT NULL,
+    interaction_id TEXT COLLATE "C" NOT NULL,
+    sequence       BIGINT NOT NULL,
+    PRIMARY KEY (instance, endpoint_id, interaction_id, sequence)
+);
+
+-- +goose Down
+DROP TABLE redelivery;
+DROP TABLE redelivery_lane;
+DROP INDEX delivery_dead_by_id;
+DROP INDEX delivery_dead;
