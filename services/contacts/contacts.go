@@ -1,5 +1,6 @@
 // Package contacts is the service that remembers: people and what is known about them, their attendances, what was said in them,
-// and events. It records what the agent service reports and finds attendances for the documented contacts surface.
+// and events. It records what the agent service reports, takes over what other systems have, and finds attendances and events for the
+// documented contacts surface.
 package contacts
 
 import (
@@ -47,9 +48,10 @@ type Deps struct {
 
 // Service is the contacts service.
 type Service struct {
-	store    *store.Store
-	records  *recordServer
-	contacts *contactsServer
+	store       *store.Store
+	records     *recordServer
+	contacts    *contactsServer
+	attendances *attendanceServer
 }
 
 // Migrations are the steps of the schema of the service's store.
@@ -61,16 +63,18 @@ func New(_ Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register metrics of contacts: %w", err)
 	}
-	db := store.New(deps.DB)
+	db, extents := store.New(deps.DB), newExtentCache()
 	return &Service{
 		store:   db,
 		records: &recordServer{store: db, ids: deps.IDs, metrics: m},
 		contacts: &contactsServer{
-			queries: &queries{store: db, extents: newExtentCache(db), maxHistoryBytes: maxHistoryBytes},
+			queries: &queries{store: db, extents: extents, maxHistoryBytes: maxHistoryBytes},
+			events:  &eventQueries{store: db, extents: extents, maxBytes: maxHistoryBytes},
 			pages:   pagetoken.New(deps.Box.Derive("contacts/pagetoken"), deps.Clock),
 			places:  &places{instances: deps.Instances},
 			metrics: m,
 		},
+		attendances: &attendanceServer{store: db, instances: deps.Instances, ids: deps.IDs, metrics: m},
 	}, nil
 }
 
@@ -78,6 +82,7 @@ func New(_ Config, deps Deps) (*Service, error) {
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	contactsv1.RegisterRecordServiceServer(r, s.records)
 	contactsv1.RegisterContactsServiceServer(r, s.contacts)
+	contactsv1.RegisterAttendanceServiceServer(r, s.attendances)
 }
 
 // Workers are what must run beside the RPCs: nothing.

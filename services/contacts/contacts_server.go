@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
 	"github.com/prosa-chat/prosa/services/contacts/internal/day"
 	"github.com/prosa-chat/prosa/services/contacts/internal/store"
@@ -17,37 +15,46 @@ import (
 type contactsServer struct {
 	contactsv1.UnimplementedContactsServiceServer
 	queries *queries
+	events  *eventQueries
 	pages   *pagetoken.Codec
 	places  *places
 	metrics *metrics
 }
 
 // CheckRequest says what is wrong with a request beyond the rules that the contract states beside its fields, so that one answer can
-// name all of it. QueryContacts checks the same.
+// name all of it. The methods check the same.
 func (s *contactsServer) CheckRequest(_ context.Context, request any) []rpcerr.Violation {
-	r, ok := request.(*contactsv1.QueryContactsRequest)
-	if !ok {
-		return nil
+	var violations []rpcerr.Violation
+	switch r := request.(type) {
+	case *contactsv1.QueryContactsRequest:
+		_, _, violations = s.read(r)
+	case *contactsv1.QueryEventsRequest:
+		_, _, violations = s.readEvents(r)
 	}
-	_, _, violations := s.read(r)
 	return violations
 }
 
 // read takes a request apart. The walk is nil on the first page.
 func (s *contactsServer) read(r *contactsv1.QueryContactsRequest) (criteria, *walk, []rpcerr.Violation) {
 	c, violations := newCriteria(r)
-	if r.GetPagination() == "" {
-		return c, nil, violations
+	w, found := s.readWalk(r.GetPagination(), c.instance, c.scope())
+	return c, w, append(violations, found...)
+}
+
+// readWalk reads the walk in a page token of a scope. It is nil when there is no token.
+func (s *contactsServer) readWalk(token, instance, scope string) (*walk, []rpcerr.Violation) {
+	if token == "" {
+		return nil, nil
 	}
-	payload, err := s.pages.Decode(r.GetPagination(), c.instance, c.scope())
+	payload, err := s.pages.Decode(token, instance, scope)
 	if err != nil {
-		return c, nil, append(violations, pagetoken.Violation("pagination", err))
+		return nil, []rpcerr.Violation{pagetoken.Violation("pagination", err)}
 	}
 	w, err := decodeWalk(payload)
 	if err != nil {
-		return c, nil, append(violations, pagetoken.Violation("pagination", err))
+		return nil, []rpcerr.Violation{pagetoken.Violation("pagination", err)}
 	}
-	return c, w, violations
+	return w, nil
 }
 
 // QueryContacts gives a page of the attendances that match every given filter, newest first.
@@ -92,7 +99,7 @@ func (s *contactsServer) response(c criteria, place *time.Location, result found
 			return nil, err
 		}
 		for _, e := range result.events[a.ID] {
-			message.Events = append(message.Events, eventMessage(e, a.Source))
+			message.Events = append(message.Events, eventMessage(e, a.Source, place))
 		}
 		response.Contacts[n] = message
 	}
@@ -121,20 +128,4 @@ func attendanceMessage(a store.Attendance, attributes map[string]string, place *
 		message.FinishedAt = &finished
 	}
 	return message
-}
-
-func eventMessage(e store.Event, source string) *contactsv1.Event {
-	return &contactsv1.Event{
-		Id:           e.ID,
-		AssistantId:  e.AssistantID,
-		AttendanceId: e.AttendanceID,
-		ExternalId:   e.ExternalID,
-		EventName:    e.Name,
-		EventId:      e.TypeID,
-		Extra1:       e.Extra1,
-		Extra2:       e.Extra2,
-		Details:      e.Details,
-		Time:         timestamppb.New(e.Time),
-		Source:       source,
-	}
 }

@@ -1,8 +1,8 @@
 package contacts
 
 import (
-	"context"
 	"encoding/json"
+	"fmt"
 	"sync"
 
 	"github.com/prosa-chat/prosa/services/contacts/internal/store"
@@ -11,14 +11,10 @@ import (
 // maxExtents bounds the remembered counts; some 300 bytes each.
 const maxExtents = 4096
 
-// extentCache counts what filters find without counting the same attendances again and again. What a filter finds among numbers that
-// are given already changes only when attendances are deleted, and then the number of those that are left says so. So a count is
+// extentCache counts what filters find without counting the same attendances or events again and again. What a filter finds among
+// numbers that are given already changes only when some are deleted, and then the number of those that are left says so. So a count is
 // remembered with the last number it knows of, and the next time only what came after is counted.
 type extentCache struct {
-	store interface {
-		Measure(ctx context.Context, f store.Filter) (store.Extent, error)
-	}
-
 	mu    sync.Mutex
 	known map[string]knownExtent
 }
@@ -29,20 +25,19 @@ type knownExtent struct {
 	through, deleted int64
 }
 
-func newExtentCache(s queryStore) *extentCache {
-	return &extentCache{store: s, known: make(map[string]knownExtent)}
-}
+func newExtentCache() *extentCache { return &extentCache{known: make(map[string]knownExtent)} }
 
-// measure is what the filter finds among the numbers from 1 to its high bound, of which so many were deleted. The filter names no
-// persons: who has an attribute changes.
-func (c *extentCache) measure(ctx context.Context, f store.Filter, deleted int64) (store.Extent, error) {
-	through := f.High
-	f.Low, f.High = 0, 0
-	text, err := json.Marshal(f)
+// measure is what a filter finds among the numbers from 1 to the last, of which so many were deleted. The filter is a value that is
+// the same whenever the same is asked, without bounds of numbers; count counts what it finds between two numbers, both inclusive. The
+// filter names no persons: who has an attribute changes.
+func (c *extentCache) measure(
+	filter any, through, deleted int64, count func(low, high int64) (store.Extent, error),
+) (store.Extent, error) {
+	text, err := json.Marshal(filter)
 	if err != nil {
 		panic(err) // numbers, texts and times always have a JSON form
 	}
-	key := string(text)
+	key := fmt.Sprintf("%T%s", filter, text)
 
 	c.mu.Lock()
 	base, ok := c.known[key]
@@ -53,8 +48,7 @@ func (c *extentCache) measure(ctx context.Context, f store.Filter, deleted int64
 	if base.through == through {
 		return base.extent, nil
 	}
-	f.Low, f.High = base.through+1, through
-	more, err := c.store.Measure(ctx, f)
+	more, err := count(base.through+1, through)
 	if err != nil {
 		return store.Extent{}, err
 	}

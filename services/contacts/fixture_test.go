@@ -45,6 +45,7 @@ type fixture struct {
 	service *contacts.Service
 	records contactsv1.RecordServiceClient
 	queries contactsv1.ContactsServiceClient
+	imports contactsv1.AttendanceServiceClient
 	opened  int
 	server  any // what served the last query
 }
@@ -90,6 +91,7 @@ func newFixture(t *testing.T, db *sqldb.DB) *fixture {
 	f.service.Register(channel)
 	f.records = contactsv1.NewRecordServiceClient(channel)
 	f.queries = contactsv1.NewContactsServiceClient(channel)
+	f.imports = contactsv1.NewAttendanceServiceClient(channel)
 	return f
 }
 

@@ -18,15 +18,18 @@ const (
 	senderHuman = "human"
 )
 
-// spoke reports whether the person said something in the turn.
-func spoke(record *contactsv1.TurnRecord) bool {
-	return record.GetUserText() != "" || record.GetUserPostback() != ""
+// spoken is how many messages the person sent in the turn.
+func spoken(record *contactsv1.TurnRecord) int64 {
+	if record.GetUserText() != "" || record.GetUserPostback() != "" {
+		return 1
+	}
+	return 0
 }
 
 // historyItems is what was said in a turn: the person, then who answered, in one item for as long as the sender stays the same.
 func historyItems(record *contactsv1.TurnRecord) []*contactsv1.HistoryItem {
 	var items []*contactsv1.HistoryItem
-	if spoke(record) {
+	if spoken(record) > 0 {
 		at := milliseconds(record.GetUserTime())
 		item := &contactsv1.HistoryItem{Time: at, Sender: senderUser, Postback: record.GetUserPostback()}
 		if record.GetUserText() != "" {
@@ -53,10 +56,10 @@ func historyItems(record *contactsv1.TurnRecord) []*contactsv1.HistoryItem {
 	return items
 }
 
-// encodeItems writes a turn's items as the store keeps them. Encodings of several turns put together are the encoding of all of
-// them, as protobuf's repeated fields are. The result is never nil.
-func encodeItems(record *contactsv1.TurnRecord) ([]byte, error) {
-	encoded, err := proto.Marshal(&contactsv1.Attendance{History: historyItems(record)})
+// encodeItems writes items as the store keeps them. Encodings of several turns put together are the encoding of all of them, as
+// protobuf's repeated fields are. The result is never nil.
+func encodeItems(items []*contactsv1.HistoryItem) ([]byte, error) {
+	encoded, err := proto.Marshal(&contactsv1.Attendance{History: items})
 	if err != nil {
 		return nil, fmt.Errorf("encode history: %w", err)
 	}

@@ -8,9 +8,11 @@ import (
 
 // metrics are the service's counts. None has a label that names a person or an instance.
 type metrics struct {
-	opened  *prometheus.CounterVec
-	turns   *prometheus.CounterVec
-	queries *prometheus.CounterVec
+	opened       *prometheus.CounterVec
+	turns        *prometheus.CounterVec
+	imported     *prometheus.CounterVec
+	queries      *prometheus.CounterVec
+	eventQueries *prometheus.CounterVec
 }
 
 // The values of the labels.
@@ -35,13 +37,23 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "prosa_contacts_queries_total",
 			Help: "Pages of attendances given, by page: first, next.",
 		}, []string{"page"}),
+		imported: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "prosa_contacts_attendances_imported_total",
+			Help: "Attendances of other systems that are on disk after an import, by result: new, repeated.",
+		}, []string{"result"}),
+		eventQueries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "prosa_contacts_event_queries_total",
+			Help: "Pages of events given, by page: first, next.",
+		}, []string{"page"}),
 	}
 	for _, result := range []string{resultNew, resultRepeated} {
 		m.opened.WithLabelValues(result)
 		m.turns.WithLabelValues(result)
+		m.imported.WithLabelValues(result)
 	}
 	for _, page := range []string{pageFirst, pageNext} {
 		m.queries.WithLabelValues(page)
+		m.eventQueries.WithLabelValues(page)
 	}
-	return m, metric.Register(r, m.opened, m.turns, m.queries)
+	return m, metric.Register(r, m.opened, m.turns, m.imported, m.queries, m.eventQueries)
 }

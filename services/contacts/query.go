@@ -66,7 +66,12 @@ func (q *queries) begin(ctx context.Context, c criteria, place *time.Location) (
 	w.Low, w.High = 1, last
 	var extent store.Extent
 	if c.people == nil {
-		extent, err = q.extents.measure(ctx, w.filter(c), last-count)
+		f := w.filter(c)
+		f.Low, f.High = 0, 0
+		extent, err = q.extents.measure(f, last, last-count, func(low, high int64) (store.Extent, error) {
+			f.Low, f.High = low, high
+			return q.store.Measure(ctx, f)
+		})
 	} else {
 		extent, err = q.store.Measure(ctx, w.filter(c))
 	}

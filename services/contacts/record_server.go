@@ -80,7 +80,7 @@ func (s *recordServer) RecordTurns(ctx context.Context, r *contactsv1.RecordTurn
 				break
 			}
 		}
-		items, err := encodeItems(record)
+		items, err := encodeItems(historyItems(record))
 		if err != nil {
 			return nil, rpcerr.Internal(err)
 		}
@@ -88,7 +88,7 @@ func (s *recordServer) RecordTurns(ctx context.Context, r *contactsv1.RecordTurn
 			ID:           record.GetTurnId(),
 			AttendanceID: record.GetAttendanceId(),
 			Items:        items,
-			Spoke:        spoke(record),
+			Spoken:       spoken(record),
 			Events:       events(record),
 			Attributes:   attributes(record),
 		}

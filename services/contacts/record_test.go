@@ -120,8 +120,8 @@ func TestRecordedTurnIsGivenBack(t *testing.T) {
 				{Time: at, Sender: "user", Messages: text("A"), Postback: "index0"},
 			},
 			Events: []*contactsv1.Event{
-				{Id: 1, AssistantId: 1, AttendanceId: number, EventName: "transbordo", EventId: 2, Details: map[string]string{"cpf": "12345678909"}, Time: answered, Source: "api"},
-				{Id: 2, AssistantId: 1, AttendanceId: number, EventName: "fim", EventId: 1, Time: answered, Source: "api"},
+				{Id: 1, AssistantId: 1, AttendanceId: number, EventName: "transbordo", EventId: 2, Details: map[string]string{"cpf": "12345678909"}, Time: answered, Source: "api", Date: "2026-03-01 09:00:01"},
+				{Id: 2, AssistantId: 1, AttendanceId: number, EventName: "fim", EventId: 1, Time: answered, Source: "api", Date: "2026-03-01 09:00:01"},
 			},
 		}
 		have := &contactsv1.Attendance{History: got.GetHistory(), Events: got.GetEvents()}

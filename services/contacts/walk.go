@@ -14,12 +14,12 @@ const maxPinned = 16
 // walk is where a walk over pages is, and what was found out when it began, so that nothing that is written meanwhile changes what
 // it shows.
 type walk struct {
-	// Low and High bound the numbers that are left, both inclusive. Attendances opened since the beginning are above.
+	// Low and High bound the numbers that are left, both inclusive. What was numbered since the beginning is above.
 	Low  int64 `json:"l"`
 	High int64 `json:"h"`
-	// Count is how many attendances matched.
+	// Count is how many matched.
 	Count int64 `json:"n"`
-	// From and Until are when the days asked for begin and end, in Unix microseconds; the instance may have moved since.
+	// From and Until are when the days or seconds asked for begin and end, in Unix microseconds; the instance may have moved since.
 	From  *int64 `json:"f,omitempty"`
 	Until *int64 `json:"u,omitempty"`
 	// Contacts are the persons who matched, unless they were more than maxPinned.

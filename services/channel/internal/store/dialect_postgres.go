@@ -176,11 +176,3 @@ func (postgresDialect) settle(ctx context.Context, db *sqldb.DB, d *Delivery, ep
 	})
 	return more, err
 }
-
-func (postgresDialect) settleRedelivery(ctx context.Context, db *sqldb.DB, d *Delivery, epoch int64, now time.Time) (more bool, err error) {
-	err = db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) (err error) {
-		more, err = settleRedelivery(ctx, tx, d, epoch, now)
-		return err
-	})
-	return more, err
-}

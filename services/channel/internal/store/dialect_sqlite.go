@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
@@ -14,16 +13,10 @@ type sqliteDialect struct {
 	accepts  *sqldb.Batcher[acceptance]
 	finishes *sqldb.Batcher[finish]
 	settles  *sqldb.Batcher[settlement]
-	again    *sqldb.Batcher[settlement]
 }
 
-// gather is how long results of the background wait for others under load, and
-// gatherAgain those of what is sent again: it comes behind live messages, and so
-// keeps the disk busy less often.
-const (
-	gather      = 3 * time.Millisecond
-	gatherAgain = 5 * time.Millisecond
-)
+// gather is how long results of the background wait for others under load.
+const gather = 3 * time.Millisecond
 
 func newSQLiteDialect(db *sqldb.DB) sqliteDialect {
 	q := queuesOf(db)
@@ -32,7 +25,6 @@ func newSQLiteDialect(db *sqldb.DB) sqliteDialect {
 		accepts:  sqldb.NewBatcher(db, q.acceptAll),
 		finishes: sqldb.NewBatcher(db, q.finishAll).Gather(gather),
 		settles:  sqldb.NewBatcher(db, q.settleAll).Gather(gather),
-		again:    sqldb.NewBatcher(db, settleAllAgain).Gather(gatherAgain),
 	}
 }
 
@@ -80,24 +72,6 @@ func (d sqliteDialect) settle(ctx context.Context, _ *sqldb.DB, delivery *Delive
 		return false, err
 	}
 	return s.more, s.err
-}
-
-func (d sqliteDialect) settleRedelivery(ctx context.Context, _ *sqldb.DB, delivery *Delivery, epoch int64, now time.Time) (bool, error) {
-	s := &settlement{delivery: delivery, epoch: epoch, now: now}
-	if err := d.again.Do(ctx, s); err != nil {
-		return false, err
-	}
-	return s.more, s.err
-}
-
-func settleAllAgain(ctx context.Context, tx sqldb.Tx, batch []*settlement) error {
-	for _, s := range batch {
-		s.more, s.err = settleRedelivery(ctx, tx, s.delivery, s.epoch, s.now)
-		if s.err != nil && !errors.Is(s.err, ErrLeaseLost) {
-			return s.err
-		}
-	}
-	return nil
 }
 
 // holding gives what an idle queue's epoch is raised by, the lease's end and

@@ -113,26 +113,23 @@ SELECT 1 FROM redelivery WHERE instance = $1 AND endpoint_id = $2 AND interactio
 // further ones of the conversation; the caller still holds it. Otherwise the
 // lease has ended.
 func (s *Store) SettleRedelivery(ctx context.Context, d *Delivery, epoch int64, now time.Time) (more bool, err error) {
-	more, err = s.dialect.settleRedelivery(ctx, s.pool, d, epoch, now)
+	err = s.pool.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+		var waiting int64
+		err := tx.QueryRowContext(ctx, settleRedeliveryLaneSQL, d.Instance, d.EndpointID, d.InteractionID, epoch, d.Sequence).Scan(&waiting)
+		if err != nil {
+			return leased(err)
+		}
+		more = waiting > 0
+		_, err = tx.ExecContext(ctx, deleteRedeliverySQL, d.Instance, d.EndpointID, d.InteractionID, d.Sequence)
+		if err != nil {
+			return err
+		}
+		return writeAttempts(ctx, tx, d, sql.NullInt64{Int64: sqldb.Micros(now), Valid: true})
+	})
 	if err != nil {
 		return false, fmt.Errorf("settle redelivery: %w", err)
 	}
 	return more, nil
-}
-
-// settleRedelivery is SettleRedelivery within a transaction. When it fails with
-// ErrLeaseLost it has changed nothing.
-func settleRedelivery(ctx context.Context, tx sqldb.Tx, d *Delivery, epoch int64, now time.Time) (more bool, err error) {
-	var waiting int64
-	err = tx.QueryRowContext(ctx, settleRedeliveryLaneSQL, d.Instance, d.EndpointID, d.InteractionID, epoch, d.Sequence).Scan(&waiting)
-	if err != nil {
-		return false, leased(err)
-	}
-	_, err = tx.ExecContext(ctx, deleteRedeliverySQL, d.Instance, d.EndpointID, d.InteractionID, d.Sequence)
-	if err != nil {
-		return false, err
-	}
-	return waiting > 0, writeAttempts(ctx, tx, d, sql.NullInt64{Int64: sqldb.Micros(now), Valid: true})
 }
 
 // RetryRedelivery records a failed attempt at a delivery that is sent again and

@@ -62,8 +62,6 @@ type dialect interface {
 	// finishTurn and settle are [Store.FinishTurn] and [Store.Settle].
 	finishTurn(ctx context.Context, db *sqldb.DB, turn *Turn, now time.Time) (Finished, error)
 	settle(ctx context.Context, db *sqldb.DB, d *Delivery, epoch int64, now time.Time) (more bool, err error)
-	// settleRedelivery is [Store.SettleRedelivery].
-	settleRedelivery(ctx context.Context, db *sqldb.DB, d *Delivery, epoch int64, now time.Time) (more bool, err error)
 	// claimThreads and claimLanes are UPDATE statements that return what was
 	// taken; see [Store.ClaimThreads] and [Store.ClaimLanes] for their arguments.
 	claimThreads() string

@@ -155,7 +155,7 @@ func (s *Store) where(f Filter) *condition {
 	case len(f.Contacts) == 1:
 		c.text += ` AND contact_id = ` + c.parameter(f.Contacts[0])
 	case f.Contacts != nil:
-		c.text += ` AND contact_id IN (` + s.dialect.texts(c.parameter(jsonList(f.Contacts))) + `)`
+		c.text += ` AND contact_id` + s.dialect.texts(c.parameter(jsonList(f.Contacts)))
 	case f.People != nil:
 		c.text += ` AND contact_id IN (` + s.people(c, *f.People) + `)`
 	}

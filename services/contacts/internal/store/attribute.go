@@ -131,5 +131,5 @@ func (s *Store) Attributes(ctx context.Context, instance string, contacts []stri
 
 func (s *Store) attributesQuery() string {
 	return `SELECT contact_id, name, value FROM contact_attribute
-		WHERE instance = $1 AND contact_id IN (` + s.dialect.texts("$2") + `)`
+		WHERE instance = $1 AND contact_id` + s.dialect.texts("$2")
 }

@@ -96,7 +96,7 @@ func benchTurns(attendances []int, ids *int) []Turn {
 	turns := make([]Turn, len(attendances))
 	for i, n := range attendances {
 		*ids++
-		turns[i] = Turn{ID: fmt.Sprintf("66a1b2c3d4e5f607%08x", *ids), AttendanceID: int64(n + 1), Items: items, Spoke: true}
+		turns[i] = Turn{ID: fmt.Sprintf("66a1b2c3d4e5f607%08x", *ids), AttendanceID: int64(n + 1), Items: items, Spoken: 1}
 	}
 	slices.SortFunc(turns, func(a, b Turn) int { return cmp.Compare(a.AttendanceID, b.AttendanceID) })
 	return turns

@@ -32,13 +32,22 @@ func takeNumbers(ctx context.Context, tx sqldb.Tx, instance, kind string, n int)
 // Attendances says which number of the instance's attendances is the last, and how many there are. Both are 0 for an instance that
 // has none.
 func (s *Store) Attendances(ctx context.Context, instance string) (last, count int64, err error) {
+	return s.numbers(ctx, instance, countAttendance)
+}
+
+// EventNumbers says the same of the instance's events.
+func (s *Store) EventNumbers(ctx context.Context, instance string) (last, count int64, err error) {
+	return s.numbers(ctx, instance, countEvent)
+}
+
+func (s *Store) numbers(ctx context.Context, instance, kind string) (last, count int64, err error) {
 	err = s.db.Reader().QueryRowContext(ctx, `SELECT value, live FROM counter WHERE instance = $1 AND name = $2`,
-		instance, countAttendance).Scan(&last, &count)
+		instance, kind).Scan(&last, &count)
 	if sqldb.IsNoRows(err) {
 		return 0, 0, nil
 	}
 	if err != nil {
-		return 0, 0, fmt.Errorf("read counter of attendances: %w", err)
+		return 0, 0, fmt.Errorf("read counter of %s: %w", kind, err)
 	}
 	return last, count, nil
 }

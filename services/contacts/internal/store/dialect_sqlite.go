@@ -3,8 +3,9 @@ package store
 // SQLite has no statistics to choose between the indexes of two filters, so it is told.
 var sqliteDialect = dialect{
 	using:   func(index string) string { return " INDEXED BY " + index },
-	texts:   func(parameter string) string { return "SELECT value FROM json_each(" + parameter + ")" },
-	numbers: func(parameter string) string { return "SELECT value FROM json_each(" + parameter + ")" },
+	among:   sqliteAmong,
+	texts:   func(parameter string) string { return sqliteAmong("SELECT value FROM json_each(" + parameter + ")") },
+	numbers: func(parameter string) string { return sqliteAmong("SELECT value FROM json_each(" + parameter + ")") },
 	// From the last turn of each on to the one before it. CROSS JOIN keeps what is known the outer loop.
 	history: `
 		WITH RECURSIVE said (attendance_id, previous, items) AS (
@@ -19,3 +20,5 @@ var sqliteDialect = dialect{
 		SELECT attendance_id, items FROM said`,
 	recordTurns: recordTurnsSQLite,
 }
+
+func sqliteAmong(query string) string { return " IN (" + query + ")" }

@@ -10,7 +10,7 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 )
 
-// Event is something that a flow reported. The store sets ID, AssistantID, AttendanceID and TypeID.
+// Event is something that a flow reported, or an import brought. The store sets ID, AssistantID, AttendanceID, TypeID and Source.
 type Event struct {
 	ID           int64
 	AssistantID  int64
@@ -22,11 +22,13 @@ type Event struct {
 	Extra1, Extra2 *string
 	Details        map[string]string
 	Time           time.Time
+	// Source is the attendance's. Only EventPage gives it.
+	Source string
 }
 
 var insertEvents = newBulk(`
-	INSERT INTO event (instance, id, attendance_id, assistant_id, type_id, details, time) VALUES `,
-	[]string{"$1", "?", "?", "?", "?", "?", "?"}, ``)
+	INSERT INTO event (instance, id, attendance_id, assistant_id, type_id, external_id, extra1, extra2, details, time) VALUES `,
+	[]string{"$1", "?", "?", "?", "?", "?", "?", "?", "?", "?"}, ``)
 
 // recordEvents stores the events of turns, numbered in the turns' order.
 func (s *Store) recordEvents(ctx context.Context, tx sqldb.Tx, instance string, turns []*Turn, owners map[int64]owner) error {
@@ -62,11 +64,12 @@ func (s *Store) recordEvents(ctx context.Context, tx sqldb.Tx, instance string, 
 	}
 	first := last - int64(len(events)) + 1
 	err = s.bulk(insertEvents).Split(len(events), func(query string, from, to int) error {
-		args := make([]any, 0, 1+6*(to-from))
+		args := make([]any, 0, 1+9*(to-from))
 		args = append(args, instance)
 		for i, e := range events[from:to] {
 			args = append(args, first+int64(from+i), e.turn.AttendanceID, owners[e.turn.AttendanceID].assistant,
-				types[e.event.Name], string(e.details), sqldb.Micros(e.event.Time))
+				types[e.event.Name], optional(e.event.ExternalID), optional(e.event.Extra1), optional(e.event.Extra2),
+				string(e.details), sqldb.Micros(e.event.Time))
 		}
 		_, err := tx.ExecContext(ctx, query, args...)
 		return err
@@ -75,6 +78,14 @@ func (s *Store) recordEvents(ctx context.Context, tx sqldb.Tx, instance string, 
 		return fmt.Errorf("insert events: %w", err)
 	}
 	return nil
+}
+
+// optional is a text or NULL.
+func optional(text *string) any {
+	if text == nil {
+		return nil
+	}
+	return *text
 }
 
 // Events are the events of attendances, by their number, each list oldest first.
@@ -86,7 +97,7 @@ func (s *Store) Events(ctx context.Context, instance string, attendances []int64
 	defer func() { _ = rows.Close() }() // Err below has what went wrong
 	events := make(map[int64][]Event)
 	for rows.Next() {
-		e, err := scanEvent(rows)
+		e, _, err := scanEvent(rows)
 		if err != nil {
 			return nil, fmt.Errorf("read events: %w", err)
 		}
@@ -99,23 +110,28 @@ func (s *Store) Events(ctx context.Context, instance string, attendances []int64
 }
 
 func (s *Store) eventsQuery() string {
-	return `SELECT e.id, e.assistant_id, e.attendance_id, e.type_id, t.name, e.external_id, e.extra1, e.extra2, e.details, e.time
+	return `SELECT ` + eventColumns + `
 		FROM event e JOIN event_type t ON t.instance = e.instance AND t.id = e.type_id
-		WHERE e.instance = $1 AND e.attendance_id IN (` + s.dialect.numbers("$2") + `)
+		WHERE e.instance = $1 AND e.attendance_id` + s.dialect.numbers("$2") + `
 		ORDER BY e.attendance_id, e.id`
 }
 
-func scanEvent(rows *sql.Rows) (Event, error) {
-	var e Event
+// eventColumns are what scanEvent scans, of an event e and its type t.
+const eventColumns = `e.id, e.assistant_id, e.attendance_id, e.type_id, t.name, e.external_id, e.extra1, e.extra2, e.details, e.time`
+
+// scanEvent scans eventColumns, and behind them what there is more. It gives the length of the details as they are stored, too.
+func scanEvent(rows *sql.Rows, more ...any) (e Event, length int, err error) {
 	var details string
 	var at int64
-	err := rows.Scan(&e.ID, &e.AssistantID, &e.AttendanceID, &e.TypeID, &e.Name, &e.ExternalID, &e.Extra1, &e.Extra2, &details, &at)
-	if err != nil {
-		return Event{}, err
+	dest := append([]any{
+		&e.ID, &e.AssistantID, &e.AttendanceID, &e.TypeID, &e.Name, &e.ExternalID, &e.Extra1, &e.Extra2, &details, &at,
+	}, more...)
+	if err := rows.Scan(dest...); err != nil {
+		return Event{}, 0, err
 	}
 	if err := json.Unmarshal([]byte(details), &e.Details); err != nil {
-		return Event{}, fmt.Errorf("decode details of event %d: %w", e.ID, err)
+		return Event{}, 0, fmt.Errorf("decode details of event %d: %w", e.ID, err)
 	}
 	e.Time = sqldb.Time(at)
-	return e, nil
+	return e, len(details), nil
 }

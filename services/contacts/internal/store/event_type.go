@@ -61,7 +61,7 @@ func (s *Store) ensureEventTypes(ctx context.Context, tx sqldb.Tx, instance stri
 // readEventTypes adds the numbers of those names that have one.
 func (s *Store) readEventTypes(ctx context.Context, tx sqldb.Tx, instance string, names []string, into map[string]int64) error {
 	rows, err := tx.QueryContext(ctx, `
-		SELECT id, name FROM event_type WHERE instance = $1 AND name IN (`+s.dialect.texts("$2")+`)`, instance, jsonList(names))
+		SELECT id, name FROM event_type WHERE instance = $1 AND name`+s.dialect.texts("$2"), instance, jsonList(names))
 	if err != nil {
 		return fmt.Errorf("read event types: %w", err)
 	}

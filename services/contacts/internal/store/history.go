@@ -33,10 +33,10 @@ func (s *Store) Weights(ctx context.Context, instance string, attendances []int6
 
 func (s *Store) weightsQuery() string {
 	return `SELECT attendance_id, history_bytes FROM progress
-		WHERE instance = $1 AND attendance_id IN (` + s.dialect.numbers("$2") + `) AND history_bytes > 0
+		WHERE instance = $1 AND attendance_id` + s.dialect.numbers("$2") + ` AND history_bytes > 0
 		UNION ALL
 		SELECT attendance_id, sum(length(details) + $3) FROM event
-		WHERE instance = $1 AND attendance_id IN (` + s.dialect.numbers("$2") + `) GROUP BY attendance_id`
+		WHERE instance = $1 AND attendance_id` + s.dialect.numbers("$2") + ` GROUP BY attendance_id`
 }
 
 // History is what was said in attendances, by their number: the items of their turns, in order.

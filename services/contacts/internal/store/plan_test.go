@@ -96,13 +96,16 @@ func TestPlansOfOtherQueries(t *testing.T) {
 	people, args := s.contactsQuery("acme", People{Attributes: []Lookup{{"cpf", "1"}, {"phone", "2"}}}, 17)
 	byIdentifier, identifierArgs := s.contactsQuery("acme", People{Identifier: new(string), Attributes: []Lookup{{"cpf", "1"}}}, 17)
 	for query, args := range map[string][]any{
-		people:              args,
-		byIdentifier:        identifierArgs,
-		s.dialect.history:   {"acme", "[1,2]"},
-		s.ownersQuery():     {"acme", "[1,2]"},
-		s.eventsQuery():     {"acme", "[1,2]"},
-		s.weightsQuery():    {"acme", "[1,2]", 1},
-		s.attributesQuery(): {"acme", `["a"]`},
+		people:               args,
+		byIdentifier:         identifierArgs,
+		s.dialect.history:    {"acme", "[1,2]"},
+		s.ownersQuery():      {"acme", "[1,2]"},
+		s.eventsQuery():      {"acme", "[1,2]"},
+		s.weightsQuery():     {"acme", "[1,2]", 1},
+		s.attributesQuery():  {"acme", `["a"]`},
+		s.externalQuery():    {"acme", `["a"]`},
+		s.identifiersQuery(): {"acme", `["a"]`},
+		s.newestQuery():      {"acme", `["a"]`},
 	} {
 		requireNoScan(t, plan(t, db, query, args))
 	}
@@ -129,5 +132,49 @@ func TestPlansOfOtherQueries(t *testing.T) {
 			require.Contains(t, got, b.finds, "%s of %d", what, size)
 			require.NotContains(t, got, "TEMP B-TREE", "%s of %d", what, size)
 		}
+	}
+}
+
+// The same holds for events.
+func TestPlansOfEvents(t *testing.T) {
+	db := testkit.Open(t, testkit.Options(t, sqldb.SQLite, Migrations(), "contacts"))
+	s := New(db)
+	number, text := int64(1), "x"
+	choices := []func(*EventFilter){
+		func(f *EventFilter) { f.AssistantID = &number },
+		func(f *EventFilter) { f.AttendanceID = &number },
+		func(f *EventFilter) { f.ExternalID = &text },
+		func(f *EventFilter) { f.Name = &text },
+		func(f *EventFilter) { f.Identifier = &text },
+		func(f *EventFilter) { f.From = time.Unix(1, 0) },
+		func(f *EventFilter) { f.Until = time.Unix(2, 0) },
+	}
+	for set := range 1 << len(choices) {
+		f := EventFilter{Instance: "acme", Low: 1, High: 99}
+		for n, choose := range choices {
+			if set&(1<<n) != 0 {
+				choose(&f)
+			}
+		}
+		for _, ascending := range []bool{true, false} {
+			query, args := s.eventPageQuery(f, ascending, 101)
+			page := plan(t, db, query, args)
+			requireNoScan(t, page)
+			require.Contains(t, page, "SEARCH e USING", "%s", query)
+			if f.Identifier == nil {
+				require.NotContains(t, page, "TEMP B-TREE", "%s", query)
+				require.Contains(t, page, "id>", "the bounds of the page bound what is read\n%s\n%s", query, page)
+			}
+		}
+		query, args := s.measureEventsQuery(f)
+		requireNoScan(t, plan(t, db, query, args))
+	}
+	for name, f := range map[string]EventFilter{
+		"name": {Name: &text}, "assistant": {AssistantID: &number}, "times": {From: time.Unix(1, 0), Until: time.Unix(2, 0)},
+		"name, assistant and times": {Name: &text, AssistantID: &number, From: time.Unix(1, 0)}, "attendance": {AttendanceID: &number},
+	} {
+		f.Low, f.High = 1, fewNumbers+1
+		query, args := s.measureEventsQuery(f)
+		require.Contains(t, plan(t, db, query, args), "SEARCH e USING COVERING INDEX", "counting by %s reads nothing but the index", name)
 	}
 }

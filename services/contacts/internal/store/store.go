@@ -53,8 +53,10 @@ func (s *Store) Ping(ctx context.Context) error { return s.db.Ping(ctx) }
 type dialect struct {
 	// using names the index by which a table is to be read.
 	using func(index string) string
-	// texts and numbers are queries for the elements of a JSON array given as a parameter. A list in one parameter keeps the
-	// statement the same however long the list is.
+	// among is the condition that the column before it is in the result of a query that gives few rows.
+	among func(query string) string
+	// texts and numbers are the condition that the column before them is one of the elements of a JSON array given as a parameter. A
+	// list in one parameter keeps the statement the same however long the list is.
 	texts   func(parameter string) string
 	numbers func(parameter string) string
 	// history is a query for the turns of those attendances of the instance $1 whose numbers the JSON array $2 has: attendance and

@@ -15,8 +15,8 @@ type Turn struct {
 	AttendanceID int64
 	// Items is what was said, as History gives it back. Never nil.
 	Items []byte
-	// Spoke says that the person said something.
-	Spoke bool
+	// Spoken is how many messages the person sent: one in a turn, any number in what was imported.
+	Spoken int64
 	// Finish is when the attendance ended with this turn; zero if it did not.
 	Finish     time.Time
 	Events     []Event
@@ -98,5 +98,5 @@ func (s *Store) owners(ctx context.Context, tx sqldb.Tx, instance string, turns 
 
 func (s *Store) ownersQuery() string {
 	return `SELECT id, contact_id, assistant_id FROM attendance
-		WHERE instance = $1 AND id IN (` + s.dialect.numbers("$2") + `)`
+		WHERE instance = $1 AND id` + s.dialect.numbers("$2")
 }

@@ -84,9 +84,7 @@ func raisePostgres(ctx context.Context, tx sqldb.Tx, instance string, turns []*T
 			r = &raise{id: t.AttendanceID}
 			byID[t.AttendanceID] = r
 		}
-		if t.Spoke {
-			r.spoken++
-		}
+		r.spoken += t.Spoken
 		r.bytes += int64(len(t.Items))
 		if !r.finish.Valid {
 			r.finish = sqldb.NullMicros(t.Finish)

@@ -158,14 +158,11 @@ func raiseSQLite(ctx context.Context, tx sqldb.Tx, instance string, stored []*tu
 	err := sqliteRaise.Split(len(stored), func(query string, from, to int) error {
 		args := make([]any, 0, 6*(to-from))
 		for _, r := range stored[from:to] {
-			spoken, finish := 0, any(nil)
-			if r.Spoke {
-				spoken = 1
-			}
+			finish := any(nil)
 			if !r.Finish.IsZero() {
 				finish = sqldb.Micros(r.Finish)
 			}
-			args = append(args, instance, r.AttendanceID, spoken, len(r.Items), finish, r.seq)
+			args = append(args, instance, r.AttendanceID, r.Spoken, len(r.Items), finish, r.seq)
 		}
 		_, err := tx.ExecContext(ctx, query, args...)
 		return err

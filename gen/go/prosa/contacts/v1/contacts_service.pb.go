@@ -440,6 +440,255 @@ func (x *QueryContactsResponse) GetPagination() string {
 	return ""
 }
 
+// QueryEventsRequest says which events to find.
+type QueryEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The instance's slug. Over REST: from the path.
+	Instance string `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	// What the events must match. Unset: all match.
+	Filters *EventFilters `protobuf:"bytes,2,opt,name=filters,proto3" json:"filters,omitempty"`
+	// `pagination` of the page before. Unset: the first page.
+	Pagination    string `protobuf:"bytes,3,opt,name=pagination,proto3" json:"pagination,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueryEventsRequest) Reset() {
+	*x = QueryEventsRequest{}
+	mi := &file_prosa_contacts_v1_contacts_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueryEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueryEventsRequest) ProtoMessage() {}
+
+func (x *QueryEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_contacts_v1_contacts_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueryEventsRequest.ProtoReflect.Descriptor instead.
+func (*QueryEventsRequest) Descriptor() ([]byte, []int) {
+	return file_prosa_contacts_v1_contacts_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *QueryEventsRequest) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *QueryEventsRequest) GetFilters() *EventFilters {
+	if x != nil {
+		return x.Filters
+	}
+	return nil
+}
+
+func (x *QueryEventsRequest) GetPagination() string {
+	if x != nil {
+		return x.Pagination
+	}
+	return ""
+}
+
+// EventFilters is what events must match; all given filters together.
+type EventFilters struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent's number, 1 or more.
+	AssistantId *int64 `protobuf:"varint,1,opt,name=assistant_id,json=assistantId,proto3,oneof" json:"assistant_id,omitempty"`
+	// The person, as the caller knows them, 1 to 256 characters.
+	Identifier *string `protobuf:"bytes,2,opt,name=identifier,proto3,oneof" json:"identifier,omitempty"`
+	// The attendance's number, 1 or more.
+	ContactId *int64 `protobuf:"varint,3,opt,name=contact_id,json=contactId,proto3,oneof" json:"contact_id,omitempty"`
+	// The id that another system gave the event, 1 to 256 characters.
+	ExternalId *string `protobuf:"bytes,4,opt,name=external_id,json=externalId,proto3,oneof" json:"external_id,omitempty"`
+	// What happened, 1 to 128 characters, compared as it is.
+	EventName *string `protobuf:"bytes,5,opt,name=event_name,json=eventName,proto3,oneof" json:"event_name,omitempty"`
+	// The first second, `YYYY-MM-DD HH:MM:SS` in the instance's time zone,
+	// inclusive. A `T` may stand between day and time.
+	StartDate *string `protobuf:"bytes,6,opt,name=start_date,json=startDate,proto3,oneof" json:"start_date,omitempty"`
+	// The last second, `YYYY-MM-DD HH:MM:SS` in the instance's time zone,
+	// inclusive. A `T` may stand between day and time.
+	EndDate *string `protobuf:"bytes,7,opt,name=end_date,json=endDate,proto3,oneof" json:"end_date,omitempty"`
+	// How many a page, 1 to 1,000. Default: 100.
+	Limit *int32 `protobuf:"varint,8,opt,name=limit,proto3,oneof" json:"limit,omitempty"`
+	// Which come first: `ASC` the least numbers, `DESC` the greatest. Default:
+	// `DESC`.
+	Sort          *string `protobuf:"bytes,9,opt,name=sort,proto3,oneof" json:"sort,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EventFilters) Reset() {
+	*x = EventFilters{}
+	mi := &file_prosa_contacts_v1_contacts_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventFilters) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventFilters) ProtoMessage() {}
+
+func (x *EventFilters) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_contacts_v1_contacts_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventFilters.ProtoReflect.Descriptor instead.
+func (*EventFilters) Descriptor() ([]byte, []int) {
+	return file_prosa_contacts_v1_contacts_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *EventFilters) GetAssistantId() int64 {
+	if x != nil && x.AssistantId != nil {
+		return *x.AssistantId
+	}
+	return 0
+}
+
+func (x *EventFilters) GetIdentifier() string {
+	if x != nil && x.Identifier != nil {
+		return *x.Identifier
+	}
+	return ""
+}
+
+func (x *EventFilters) GetContactId() int64 {
+	if x != nil && x.ContactId != nil {
+		return *x.ContactId
+	}
+	return 0
+}
+
+func (x *EventFilters) GetExternalId() string {
+	if x != nil && x.ExternalId != nil {
+		return *x.ExternalId
+	}
+	return ""
+}
+
+func (x *EventFilters) GetEventName() string {
+	if x != nil && x.EventName != nil {
+		return *x.EventName
+	}
+	return ""
+}
+
+func (x *EventFilters) GetStartDate() string {
+	if x != nil && x.StartDate != nil {
+		return *x.StartDate
+	}
+	return ""
+}
+
+func (x *EventFilters) GetEndDate() string {
+	if x != nil && x.EndDate != nil {
+		return *x.EndDate
+	}
+	return ""
+}
+
+func (x *EventFilters) GetLimit() int32 {
+	if x != nil && x.Limit != nil {
+		return *x.Limit
+	}
+	return 0
+}
+
+func (x *EventFilters) GetSort() string {
+	if x != nil && x.Sort != nil {
+		return *x.Sort
+	}
+	return ""
+}
+
+// QueryEventsResponse is a page of events.
+type QueryEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The events. Never empty over REST: nothing found is status 404 there.
+	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// How many match, over all pages, the same on every page of one walk.
+	ResultCount int64 `protobuf:"varint,2,opt,name=result_count,json=resultCount,proto3" json:"result_count,omitempty"`
+	// What to send for the next page. Unset on the last.
+	Pagination    *string `protobuf:"bytes,3,opt,name=pagination,proto3,oneof" json:"pagination,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueryEventsResponse) Reset() {
+	*x = QueryEventsResponse{}
+	mi := &file_prosa_contacts_v1_contacts_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueryEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueryEventsResponse) ProtoMessage() {}
+
+func (x *QueryEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_contacts_v1_contacts_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueryEventsResponse.ProtoReflect.Descriptor instead.
+func (*QueryEventsResponse) Descriptor() ([]byte, []int) {
+	return file_prosa_contacts_v1_contacts_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *QueryEventsResponse) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *QueryEventsResponse) GetResultCount() int64 {
+	if x != nil {
+		return x.ResultCount
+	}
+	return 0
+}
+
+func (x *QueryEventsResponse) GetPagination() string {
+	if x != nil && x.Pagination != nil {
+		return *x.Pagination
+	}
+	return ""
+}
+
 // Attendance is one session of a person with an agent, from the first message
 // until it is finished.
 type Attendance struct {
@@ -480,7 +729,7 @@ type Attendance struct {
 
 func (x *Attendance) Reset() {
 	*x = Attendance{}
-	mi := &file_prosa_contacts_v1_contacts_service_proto_msgTypes[5]
+	mi := &file_prosa_contacts_v1_contacts_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -492,7 +741,7 @@ func (x *Attendance) String() string {
 func (*Attendance) ProtoMessage() {}
 
 func (x *Attendance) ProtoReflect() protoreflect.Message {
-	mi := &file_prosa_contacts_v1_contacts_service_proto_msgTypes[5]
+	mi := &file_prosa_contacts_v1_contacts_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -505,7 +754,7 @@ func (x *Attendance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attendance.ProtoReflect.Descriptor instead.
 func (*Attendance) Descriptor() ([]byte, []int) {
-	return file_prosa_contacts_v1_contacts_service_proto_rawDescGZIP(), []int{5}
+	return file_prosa_contacts_v1_contacts_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Attendance) GetId() int64 {
@@ -616,7 +865,7 @@ type HistoryItem struct {
 
 func (x *HistoryItem) Reset() {
 	*x = HistoryItem{}
-	mi := &file_prosa_contacts_v1_contacts_service_proto_msgTypes[6]
+	mi := &file_prosa_contacts_v1_contacts_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -628,7 +877,7 @@ func (x *HistoryItem) String() string {
 func (*HistoryItem) ProtoMessage() {}
 
 func (x *HistoryItem) ProtoReflect() protoreflect.Message {
-	mi := &file_prosa_contacts_v1_contacts_service_proto_msgTypes[6]
+	mi := &file_prosa_contacts_v1_contacts_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -641,7 +890,7 @@ func (x *HistoryItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryItem.ProtoReflect.Descriptor instead.
 func (*HistoryItem) Descriptor() ([]byte, []int) {
-	return file_prosa_contacts_v1_contacts_service_proto_rawDescGZIP(), []int{6}
+	return file_prosa_contacts_v1_contacts_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *HistoryItem) GetTime() *timestamppb.Timestamp {
@@ -693,17 +942,21 @@ type Event struct {
 	Extra2 *string `protobuf:"bytes,8,opt,name=extra2,proto3,oneof" json:"extra2,omitempty"`
 	// What the flow said about it.
 	Details map[string]string `protobuf:"bytes,9,rep,name=details,proto3" json:"details,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// When it happened. Precision: seconds over REST.
+	// When it happened. Precision: milliseconds. Not on the documented REST
+	// body.
 	Time *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=time,proto3" json:"time,omitempty"`
-	// Where the attendance came from.
-	Source        string `protobuf:"bytes,11,opt,name=source,proto3" json:"source,omitempty"`
+	// Where the attendance came from. `channel` on the documented REST body of
+	// events.
+	Source string `protobuf:"bytes,11,opt,name=source,proto3" json:"source,omitempty"`
+	// When it happened, `YYYY-MM-DD HH:MM:SS` in the instance's time zone.
+	Date          string `protobuf:"bytes,12,opt,name=date,proto3" json:"date,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_prosa_contacts_v1_contacts_service_proto_msgTypes[7]
+	mi := &file_prosa_contacts_v1_contacts_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -715,7 +968,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_prosa_contacts_v1_contacts_service_proto_msgTypes[7]
+	mi := &file_prosa_contacts_v1_contacts_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -728,7 +981,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_prosa_contacts_v1_contacts_service_proto_rawDescGZIP(), []int{7}
+	return file_prosa_contacts_v1_contacts_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Event) GetId() int64 {
@@ -808,6 +1061,13 @@ func (x *Event) GetSource() string {
 	return ""
 }
 
+func (x *Event) GetDate() string {
+	if x != nil {
+		return x.Date
+	}
+	return ""
+}
+
 var File_prosa_contacts_v1_contacts_service_proto protoreflect.FileDescriptor
 
 const file_prosa_contacts_v1_contacts_service_proto_rawDesc = "" +
@@ -873,6 +1133,48 @@ const file_prosa_contacts_v1_contacts_service_proto_rawDesc = "" +
 	"\n" +
 	"pagination\x18\x03 \x01(\tH\x00R\n" +
 	"pagination\x88\x01\x01B\r\n" +
+	"\v_pagination\"\xa0\x01\n" +
+	"\x12QueryEventsRequest\x12%\n" +
+	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x129\n" +
+	"\afilters\x18\x02 \x01(\v2\x1f.prosa.contacts.v1.EventFiltersR\afilters\x12(\n" +
+	"\n" +
+	"pagination\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\n" +
+	"pagination\"\xc2\x06\n" +
+	"\fEventFilters\x12/\n" +
+	"\fassistant_id\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x01H\x00R\vassistantId\x88\x01\x01\x123\n" +
+	"\n" +
+	"identifier\x18\x02 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\x80\x02\xba\x01\x01\x00H\x01R\n" +
+	"identifier\x88\x01\x01\x12+\n" +
+	"\n" +
+	"contact_id\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x01H\x02R\tcontactId\x88\x01\x01\x124\n" +
+	"\vexternal_id\x18\x04 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\x80\x02\xba\x01\x01\x00H\x03R\n" +
+	"externalId\x88\x01\x01\x122\n" +
+	"\n" +
+	"event_name\x18\x05 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\x80\x01\xba\x01\x01\x00H\x04R\teventName\x88\x01\x01\x12\xb4\x01\n" +
+	"\n" +
+	"start_date\x18\x06 \x01(\tB\x8f\x01\xbaH\x8b\x01\xba\x01\x87\x01\n" +
+	"\n" +
+	"start_date\x12#must be a time, YYYY-MM-DD HH:MM:SS\x1aTthis.matches('^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}[ T][0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}$')H\x05R\tstartDate\x88\x01\x01\x12\xae\x01\n" +
+	"\bend_date\x18\a \x01(\tB\x8d\x01\xbaH\x89\x01\xba\x01\x85\x01\n" +
+	"\bend_date\x12#must be a time, YYYY-MM-DD HH:MM:SS\x1aTthis.matches('^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}[ T][0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}$')H\x06R\aendDate\x88\x01\x01\x12%\n" +
+	"\x05limit\x18\b \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x01H\aR\x05limit\x88\x01\x01\x12)\n" +
+	"\x04sort\x18\t \x01(\tB\x10\xbaH\rr\vR\x03ASCR\x04DESCH\bR\x04sort\x88\x01\x01B\x0f\n" +
+	"\r_assistant_idB\r\n" +
+	"\v_identifierB\r\n" +
+	"\v_contact_idB\x0e\n" +
+	"\f_external_idB\r\n" +
+	"\v_event_nameB\r\n" +
+	"\v_start_dateB\v\n" +
+	"\t_end_dateB\b\n" +
+	"\x06_limitB\a\n" +
+	"\x05_sort\"\x9e\x01\n" +
+	"\x13QueryEventsResponse\x120\n" +
+	"\x06events\x18\x01 \x03(\v2\x18.prosa.contacts.v1.EventR\x06events\x12!\n" +
+	"\fresult_count\x18\x02 \x01(\x03R\vresultCount\x12#\n" +
+	"\n" +
+	"pagination\x18\x03 \x01(\tH\x00R\n" +
+	"pagination\x88\x01\x01B\r\n" +
 	"\v_pagination\"\xea\x04\n" +
 	"\n" +
 	"Attendance\x12\x0e\n" +
@@ -906,7 +1208,7 @@ const file_prosa_contacts_v1_contacts_service_proto_rawDesc = "" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
 	"\x06sender\x18\x02 \x01(\tR\x06sender\x125\n" +
 	"\bmessages\x18\x03 \x03(\v2\x19.prosa.message.v1.MessageR\bmessages\x12\x1a\n" +
-	"\bpostback\x18\x04 \x01(\tR\bpostback\"\xe4\x03\n" +
+	"\bpostback\x18\x04 \x01(\tR\bpostback\"\xf8\x03\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12!\n" +
 	"\fassistant_id\x18\x02 \x01(\x03R\vassistantId\x12#\n" +
@@ -921,15 +1223,17 @@ const file_prosa_contacts_v1_contacts_service_proto_rawDesc = "" +
 	"\adetails\x18\t \x03(\v2%.prosa.contacts.v1.Event.DetailsEntryR\adetails\x12.\n" +
 	"\x04time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
-	"\x06source\x18\v \x01(\tR\x06source\x1a:\n" +
+	"\x06source\x18\v \x01(\tR\x06source\x12\x12\n" +
+	"\x04date\x18\f \x01(\tR\x04date\x1a:\n" +
 	"\fDetailsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x0e\n" +
 	"\f_external_idB\t\n" +
 	"\a_extra1B\t\n" +
-	"\a_extra22\x9b\x01\n" +
+	"\a_extra22\x9c\x02\n" +
 	"\x0fContactsService\x12\x87\x01\n" +
-	"\rQueryContacts\x12'.prosa.contacts.v1.QueryContactsRequest\x1a(.prosa.contacts.v1.QueryContactsResponse\"#\xa0\xed\x18\x05\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/contacts/{instance}BAZ?github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1;contactsv1b\x06proto3"
+	"\rQueryContacts\x12'.prosa.contacts.v1.QueryContactsRequest\x1a(.prosa.contacts.v1.QueryContactsResponse\"#\xa0\xed\x18\x05\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/contacts/{instance}\x12\x7f\n" +
+	"\vQueryEvents\x12%.prosa.contacts.v1.QueryEventsRequest\x1a&.prosa.contacts.v1.QueryEventsResponse\"!\xa0\xed\x18\x05\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/events/{instance}BAZ?github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1;contactsv1b\x06proto3"
 
 var (
 	file_prosa_contacts_v1_contacts_service_proto_rawDescOnce sync.Once
@@ -943,40 +1247,47 @@ func file_prosa_contacts_v1_contacts_service_proto_rawDescGZIP() []byte {
 	return file_prosa_contacts_v1_contacts_service_proto_rawDescData
 }
 
-var file_prosa_contacts_v1_contacts_service_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_prosa_contacts_v1_contacts_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_prosa_contacts_v1_contacts_service_proto_goTypes = []any{
 	(*QueryContactsRequest)(nil),  // 0: prosa.contacts.v1.QueryContactsRequest
 	(*ContactFilters)(nil),        // 1: prosa.contacts.v1.ContactFilters
 	(*ContactAttributes)(nil),     // 2: prosa.contacts.v1.ContactAttributes
 	(*ContactFlags)(nil),          // 3: prosa.contacts.v1.ContactFlags
 	(*QueryContactsResponse)(nil), // 4: prosa.contacts.v1.QueryContactsResponse
-	(*Attendance)(nil),            // 5: prosa.contacts.v1.Attendance
-	(*HistoryItem)(nil),           // 6: prosa.contacts.v1.HistoryItem
-	(*Event)(nil),                 // 7: prosa.contacts.v1.Event
-	nil,                           // 8: prosa.contacts.v1.Attendance.AttributesEntry
-	nil,                           // 9: prosa.contacts.v1.Event.DetailsEntry
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
-	(*v1.Message)(nil),            // 11: prosa.message.v1.Message
+	(*QueryEventsRequest)(nil),    // 5: prosa.contacts.v1.QueryEventsRequest
+	(*EventFilters)(nil),          // 6: prosa.contacts.v1.EventFilters
+	(*QueryEventsResponse)(nil),   // 7: prosa.contacts.v1.QueryEventsResponse
+	(*Attendance)(nil),            // 8: prosa.contacts.v1.Attendance
+	(*HistoryItem)(nil),           // 9: prosa.contacts.v1.HistoryItem
+	(*Event)(nil),                 // 10: prosa.contacts.v1.Event
+	nil,                           // 11: prosa.contacts.v1.Attendance.AttributesEntry
+	nil,                           // 12: prosa.contacts.v1.Event.DetailsEntry
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*v1.Message)(nil),            // 14: prosa.message.v1.Message
 }
 var file_prosa_contacts_v1_contacts_service_proto_depIdxs = []int32{
 	1,  // 0: prosa.contacts.v1.QueryContactsRequest.filters:type_name -> prosa.contacts.v1.ContactFilters
 	2,  // 1: prosa.contacts.v1.QueryContactsRequest.attributes:type_name -> prosa.contacts.v1.ContactAttributes
 	3,  // 2: prosa.contacts.v1.QueryContactsRequest.flags:type_name -> prosa.contacts.v1.ContactFlags
-	5,  // 3: prosa.contacts.v1.QueryContactsResponse.contacts:type_name -> prosa.contacts.v1.Attendance
-	8,  // 4: prosa.contacts.v1.Attendance.attributes:type_name -> prosa.contacts.v1.Attendance.AttributesEntry
-	6,  // 5: prosa.contacts.v1.Attendance.history:type_name -> prosa.contacts.v1.HistoryItem
-	7,  // 6: prosa.contacts.v1.Attendance.events:type_name -> prosa.contacts.v1.Event
-	10, // 7: prosa.contacts.v1.HistoryItem.time:type_name -> google.protobuf.Timestamp
-	11, // 8: prosa.contacts.v1.HistoryItem.messages:type_name -> prosa.message.v1.Message
-	9,  // 9: prosa.contacts.v1.Event.details:type_name -> prosa.contacts.v1.Event.DetailsEntry
-	10, // 10: prosa.contacts.v1.Event.time:type_name -> google.protobuf.Timestamp
-	0,  // 11: prosa.contacts.v1.ContactsService.QueryContacts:input_type -> prosa.contacts.v1.QueryContactsRequest
-	4,  // 12: prosa.contacts.v1.ContactsService.QueryContacts:output_type -> prosa.contacts.v1.QueryContactsResponse
-	12, // [12:13] is the sub-list for method output_type
-	11, // [11:12] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	8,  // 3: prosa.contacts.v1.QueryContactsResponse.contacts:type_name -> prosa.contacts.v1.Attendance
+	6,  // 4: prosa.contacts.v1.QueryEventsRequest.filters:type_name -> prosa.contacts.v1.EventFilters
+	10, // 5: prosa.contacts.v1.QueryEventsResponse.events:type_name -> prosa.contacts.v1.Event
+	11, // 6: prosa.contacts.v1.Attendance.attributes:type_name -> prosa.contacts.v1.Attendance.AttributesEntry
+	9,  // 7: prosa.contacts.v1.Attendance.history:type_name -> prosa.contacts.v1.HistoryItem
+	10, // 8: prosa.contacts.v1.Attendance.events:type_name -> prosa.contacts.v1.Event
+	13, // 9: prosa.contacts.v1.HistoryItem.time:type_name -> google.protobuf.Timestamp
+	14, // 10: prosa.contacts.v1.HistoryItem.messages:type_name -> prosa.message.v1.Message
+	12, // 11: prosa.contacts.v1.Event.details:type_name -> prosa.contacts.v1.Event.DetailsEntry
+	13, // 12: prosa.contacts.v1.Event.time:type_name -> google.protobuf.Timestamp
+	0,  // 13: prosa.contacts.v1.ContactsService.QueryContacts:input_type -> prosa.contacts.v1.QueryContactsRequest
+	5,  // 14: prosa.contacts.v1.ContactsService.QueryEvents:input_type -> prosa.contacts.v1.QueryEventsRequest
+	4,  // 15: prosa.contacts.v1.ContactsService.QueryContacts:output_type -> prosa.contacts.v1.QueryContactsResponse
+	7,  // 16: prosa.contacts.v1.ContactsService.QueryEvents:output_type -> prosa.contacts.v1.QueryEventsResponse
+	15, // [15:17] is the sub-list for method output_type
+	13, // [13:15] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_prosa_contacts_v1_contacts_service_proto_init() }
@@ -987,15 +1298,17 @@ func file_prosa_contacts_v1_contacts_service_proto_init() {
 	file_prosa_contacts_v1_contacts_service_proto_msgTypes[1].OneofWrappers = []any{}
 	file_prosa_contacts_v1_contacts_service_proto_msgTypes[2].OneofWrappers = []any{}
 	file_prosa_contacts_v1_contacts_service_proto_msgTypes[4].OneofWrappers = []any{}
-	file_prosa_contacts_v1_contacts_service_proto_msgTypes[5].OneofWrappers = []any{}
+	file_prosa_contacts_v1_contacts_service_proto_msgTypes[6].OneofWrappers = []any{}
 	file_prosa_contacts_v1_contacts_service_proto_msgTypes[7].OneofWrappers = []any{}
+	file_prosa_contacts_v1_contacts_service_proto_msgTypes[8].OneofWrappers = []any{}
+	file_prosa_contacts_v1_contacts_service_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_prosa_contacts_v1_contacts_service_proto_rawDesc), len(file_prosa_contacts_v1_contacts_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -20,14 +20,15 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	ContactsService_QueryContacts_FullMethodName = "/prosa.contacts.v1.ContactsService/QueryContacts"
+	ContactsService_QueryEvents_FullMethodName   = "/prosa.contacts.v1.ContactsService/QueryEvents"
 )
 
 // ContactsServiceClient is the client API for ContactsService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// ContactsService finds attendances. A documented
-// surface: over REST its paths, fields and bodies are fixed.
+// ContactsService finds attendances and events. A documented surface: over
+// REST its paths, fields and bodies are fixed.
 type ContactsServiceClient interface {
 	// QueryContacts gives a page of the attendances that match every given
 	// filter, newest first. A walk by `pagination` shows each attendance that
@@ -38,6 +39,12 @@ type ContactsServiceClient interface {
 	// Errors: REQUEST_INVALID with every bad field, a page token that is forged,
 	// cut, expired (24 hours) or of another query included.
 	QueryContacts(ctx context.Context, in *QueryContactsRequest, opts ...grpc.CallOption) (*QueryContactsResponse, error)
+	// QueryEvents gives a page of the events that match every given filter, in
+	// the order of their numbers. A walk by `pagination` shows each event that
+	// existed when it began exactly once, whatever is written meanwhile.
+	//
+	// Errors: as those of QueryContacts.
+	QueryEvents(ctx context.Context, in *QueryEventsRequest, opts ...grpc.CallOption) (*QueryEventsResponse, error)
 }
 
 type contactsServiceClient struct {
@@ -58,12 +65,22 @@ func (c *contactsServiceClient) QueryContacts(ctx context.Context, in *QueryCont
 	return out, nil
 }
 
+func (c *contactsServiceClient) QueryEvents(ctx context.Context, in *QueryEventsRequest, opts ...grpc.CallOption) (*QueryEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(QueryEventsResponse)
+	err := c.cc.Invoke(ctx, ContactsService_QueryEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ContactsServiceServer is the server API for ContactsService service.
 // All implementations must embed UnimplementedContactsServiceServer
 // for forward compatibility.
 //
-// ContactsService finds attendances. A documented
-// surface: over REST its paths, fields and bodies are fixed.
+// ContactsService finds attendances and events. A documented surface: over
+// REST its paths, fields and bodies are fixed.
 type ContactsServiceServer interface {
 	// QueryContacts gives a page of the attendances that match every given
 	// filter, newest first. A walk by `pagination` shows each attendance that
@@ -74,6 +91,12 @@ type ContactsServiceServer interface {
 	// Errors: REQUEST_INVALID with every bad field, a page token that is forged,
 	// cut, expired (24 hours) or of another query included.
 	QueryContacts(context.Context, *QueryContactsRequest) (*QueryContactsResponse, error)
+	// QueryEvents gives a page of the events that match every given filter, in
+	// the order of their numbers. A walk by `pagination` shows each event that
+	// existed when it began exactly once, whatever is written meanwhile.
+	//
+	// Errors: as those of QueryContacts.
+	QueryEvents(context.Context, *QueryEventsRequest) (*QueryEventsResponse, error)
 	mustEmbedUnimplementedContactsServiceServer()
 }
 
@@ -86,6 +109,9 @@ type UnimplementedContactsServiceServer struct{}
 
 func (UnimplementedContactsServiceServer) QueryContacts(context.Context, *QueryContactsRequest) (*QueryContactsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method QueryContacts not implemented")
+}
+func (UnimplementedContactsServiceServer) QueryEvents(context.Context, *QueryEventsRequest) (*QueryEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method QueryEvents not implemented")
 }
 func (UnimplementedContactsServiceServer) mustEmbedUnimplementedContactsServiceServer() {}
 func (UnimplementedContactsServiceServer) testEmbeddedByValue()                         {}
@@ -126,6 +152,24 @@ func _ContactsService_QueryContacts_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ContactsService_QueryEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(QueryEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ContactsServiceServer).QueryEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ContactsService_QueryEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ContactsServiceServer).QueryEvents(ctx, req.(*QueryEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ContactsService_ServiceDesc is the grpc.ServiceDesc for ContactsService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -136,6 +180,10 @@ var ContactsService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "QueryContacts",
 			Handler:    _ContactsService_QueryContacts_Handler,
+		},
+		{
+			MethodName: "QueryEvents",
+			Handler:    _ContactsService_QueryEvents_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -281,10 +281,12 @@ func (*RecordTurnsResponse) Descriptor() ([]byte, []int) {
 	return file_prosa_contacts_v1_record_service_proto_rawDescGZIP(), []int{3}
 }
 
-// TurnRecord is one finished turn.
+// TurnRecord is one finished turn, or the end of an attendance in which
+// nothing happened any more: then nobody said anything.
 type TurnRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The turn's id: that of its inbound message.
+	// The turn's id: that of its inbound message, or for such an end one that no
+	// message has.
 	TurnId string `protobuf:"bytes,1,opt,name=turn_id,json=turnId,proto3" json:"turn_id,omitempty"`
 	// The number of the attendance.
 	AttendanceId int64 `protobuf:"varint,2,opt,name=attendance_id,json=attendanceId,proto3" json:"attendance_id,omitempty"`

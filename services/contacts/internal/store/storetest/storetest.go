@@ -38,6 +38,14 @@ func Run(t *testing.T, open func(t *testing.T) *sqldb.DB) {
 		"EventTypesAreNumberedOnce":      eventTypesAreNumberedOnce,
 		"EventTypesAtOnce":               eventTypesAtOnce,
 		"FiltersFindWhatTheySay":         filtersFindWhatTheySay,
+		"EventFiltersFindWhatTheySay":    eventFiltersFindWhatTheySay,
+		"EventPagesEndEarly":             eventPagesEndEarly,
+		"ImportIsKeptWhole":              importIsKeptWhole,
+		"ImportIsDoneOnce":               importIsDoneOnce,
+		"SameImportAtOnce":               sameImportAtOnce,
+		"ImportOfKnownPeople":            importOfKnownPeople,
+		"ImportsStayInTheirInstance":     importsStayInTheirInstance,
+		"ImportBesideLiveTurns":          importBesideLiveTurns,
 		"PeopleAreFoundByAllThatIsSaid":  peopleAreFoundByAllThatIsSaid,
 		"WeightsCountHistoryAndEvents":   weightsCountHistoryAndEvents,
 		"AnyTextIsKept":                  anyTextIsKept,
@@ -107,7 +115,7 @@ func (f *fixture) events(t *testing.T, instance string, number int64) []store.Ev
 
 func turn(number int64, n int) store.Turn {
 	name := fmt.Sprintf("%d-%d", number, n)
-	return store.Turn{ID: "turn-" + name, AttendanceID: number, Items: []byte(name), Spoke: true}
+	return store.Turn{ID: "turn-" + name, AttendanceID: number, Items: []byte(name), Spoken: 1}
 }
 
 func closedStoreFails(t *testing.T, f *fixture) {

@@ -19,7 +19,7 @@ func turnIsKeptWhole(t *testing.T, f *fixture) {
 		{Name: "transbordo", Details: map[string]string{"cpf": "12345678909", "emoji": "🍇\u0000"}, Time: later(time.Second)},
 		{Name: "encerramento", Details: map[string]string{}, Time: later(2 * time.Second)},
 	}
-	silent.Spoke, silent.Items = false, []byte{}
+	silent.Spoken, silent.Items = 0, []byte{}
 	last.Finish = later(time.Hour)
 	require.Equal(t, 1, f.record(t, "acme", first))
 	require.Equal(t, 2, f.record(t, "acme", silent, last))

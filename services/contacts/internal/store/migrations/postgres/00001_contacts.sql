@@ -47,7 +47,7 @@ CREATE TABLE attendance (
 -- Each of these gives one filter's attendances in the order of the answer, and has what the other filters ask so that counting
 -- them reads nothing else.
 CREATE INDEX attendance_by_contact ON attendance (instance, contact_id, id);
-CREATE INDEX attendance_by_external ON attendance (instance, external_id, id) WHERE external_id IS NOT NULL;
+CREATE UNIQUE INDEX attendance_by_external ON attendance (instance, external_id) WHERE external_id IS NOT NULL;
 CREATE INDEX attendance_by_assistant ON attendance (instance, assistant_id, id, create_time, source);
 CREATE INDEX attendance_by_source ON attendance (instance, source, id, create_time);
 CREATE INDEX attendance_by_time ON attendance (instance, create_time, id, assistant_id, source);
@@ -98,4 +98,9 @@ CREATE TABLE event (
     PRIMARY KEY (instance, id)
 );
 
+-- As those of attendance: each gives one filter's events in the order of their numbers, and most have what is counted with it.
 CREATE INDEX event_by_attendance ON event (instance, attendance_id, id);
+CREATE INDEX event_by_type ON event (instance, type_id, id, time, assistant_id);
+CREATE INDEX event_by_assistant ON event (instance, assistant_id, id, time);
+CREATE INDEX event_by_time ON event (instance, time, id, assistant_id, type_id);
+CREATE INDEX event_by_external ON event (instance, external_id, id) WHERE external_id IS NOT NULL;

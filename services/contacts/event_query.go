@@ -1,0 +1,79 @@
+package contacts
+
+import (
+	"context"
+	"time"
+
+	"github.com/prosa-chat/prosa/services/contacts/internal/store"
+)
+
+// eventStore is what queries for events need of the store.
+type eventStore interface {
+	EventNumbers(ctx context.Context, instance string) (last, count int64, err error)
+	MeasureEvents(ctx context.Context, f store.EventFilter) (store.Extent, error)
+	EventPage(ctx context.Context, f store.EventFilter, ascending bool, limit int, maxBytes int64) (page []store.Event, more bool, err error)
+}
+
+// eventQueries finds events.
+type eventQueries struct {
+	store    eventStore
+	extents  *extentCache
+	maxBytes int64
+}
+
+// foundEvents is one page, and where the next one begins; nil when this is the last.
+type foundEvents struct {
+	events []store.Event
+	next   *walk
+}
+
+// begin finds out what there is to walk over. Its high bound is the last number given so far, which every event that comes later is
+// above of.
+func (q *eventQueries) begin(ctx context.Context, c eventCriteria, place *time.Location) (walk, error) {
+	last, count, err := q.store.EventNumbers(ctx, c.instance)
+	if err != nil || count == 0 {
+		return walk{}, err
+	}
+	w := walk{Low: 1, High: last, Count: count}
+	if c.everything() {
+		return w, nil
+	}
+	from, until := c.span(place)
+	w.From, w.Until = optionalMicros(from), optionalMicros(until)
+	f := c.filter(w)
+	measure := func(low, high int64) (store.Extent, error) {
+		f.Low, f.High = low, high
+		return q.store.MeasureEvents(ctx, f)
+	}
+	var extent store.Extent
+	if f.Identifier != nil || f.AttendanceID != nil {
+		extent, err = measure(1, last) // they have few
+	} else {
+		key := f
+		key.Low, key.High = 0, 0
+		extent, err = q.extents.measure(key, last, last-count, measure)
+	}
+	w.Low, w.High, w.Count = extent.Low, extent.High, extent.Count
+	return w, err
+}
+
+// page gives the next page of a walk.
+func (q *eventQueries) page(ctx context.Context, c eventCriteria, w walk) (foundEvents, error) {
+	if w.Count == 0 {
+		return foundEvents{}, nil
+	}
+	events, more, err := q.store.EventPage(ctx, c.filter(w), c.ascending, c.limit, q.maxBytes)
+	if err != nil {
+		return foundEvents{}, err
+	}
+	result := foundEvents{events: events}
+	if more {
+		if last := events[len(events)-1].ID; c.ascending {
+			w.Low = last + 1
+		} else {
+			w.High = last - 1
+		}
+		result.next = &w
+	}
+	return result, nil
+}
