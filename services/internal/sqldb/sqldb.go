@@ -209,11 +209,11 @@ func (db *DB) Query1(ctx context.Context, query string, args []any, dest ...any)
 func (db *DB) Undone() uint64 { return db.engine.undone() }
 
 // Keep returns what is kept with this open store under a key, which has a type of the caller's own, and makes it at the first call.
-func (db *DB) Keep(key any, make func() any) any {
+func (db *DB) Keep(key any, create func() any) any {
 	if kept, ok := db.kept.Load(key); ok {
 		return kept
 	}
-	kept, _ := db.kept.LoadOrStore(key, make())
+	kept, _ := db.kept.LoadOrStore(key, create())
 	return kept
 }
 
