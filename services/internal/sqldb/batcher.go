@@ -44,8 +44,7 @@ func NewBatcher[O any](db *DB, run func(ctx context.Context, tx Tx, operations [
 }
 
 // Gather lets a batch wait that long for more operations, as long as the one before it had more than one, and gives the batcher
-// back. It is for work in the background: everybody waits a little longer, and the store does much less for each. On an idle store
-// nobody waits.
+// back: everybody waits a little longer, and the store does much less for each. On an idle store nobody waits.
 func (b *Batcher[O]) Gather(window time.Duration) *Batcher[O] {
 	b.gather = window
 	return b

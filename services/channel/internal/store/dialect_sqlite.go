@@ -15,16 +15,20 @@ type sqliteDialect struct {
 	settles  *sqldb.Batcher[settlement]
 }
 
-// gather is how long results of the background wait for others under load.
-const gather = 3 * time.Millisecond
+// Under load messages wait that long for others to share a commit with, and
+// results of the background longer: nobody waits for those.
+const (
+	gatherMessages = 3 * time.Millisecond
+	gatherResults  = 6 * time.Millisecond
+)
 
 func newSQLiteDialect(db *sqldb.DB) sqliteDialect {
 	q := queuesOf(db)
 	return sqliteDialect{
 		queues:   q,
-		accepts:  sqldb.NewBatcher(db, q.acceptAll),
-		finishes: sqldb.NewBatcher(db, q.finishAll).Gather(gather),
-		settles:  sqldb.NewBatcher(db, q.settleAll).Gather(gather),
+		accepts:  sqldb.NewBatcher(db, q.acceptAll).Gather(gatherMessages),
+		finishes: sqldb.NewBatcher(db, q.finishAll).Gather(gatherResults),
+		settles:  sqldb.NewBatcher(db, q.settleAll).Gather(gatherResults),
 	}
 }
 
