@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
@@ -41,7 +40,6 @@ type Deps struct {
 	// Box gives the key for page tokens.
 	Box       *secretbox.Box
 	Instances Instances
-	Logger    *slog.Logger
 	// Metrics gets the prosa_contacts_… metrics. Nil keeps them to the service.
 	Metrics prometheus.Registerer
 }

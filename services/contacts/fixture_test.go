@@ -1,10 +1,8 @@
 package contacts_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +38,6 @@ type fixture struct {
 	db      *sqldb.DB
 	clock   *clock.Manual
 	zones   map[string]string // time zones of the instances there are
-	logs    *bytes.Buffer
 	metrics *prometheus.Registry
 	service *contacts.Service
 	records contactsv1.RecordServiceClient
@@ -70,12 +67,11 @@ func newFixture(t *testing.T, db *sqldb.DB) *fixture {
 	box, err := secretbox.New(strings.Repeat("s", secretbox.MinKeyLength))
 	require.NoError(t, err)
 	f := &fixture{
-		db: db, clock: clock.NewManual(start), logs: new(bytes.Buffer), metrics: prometheus.NewRegistry(),
+		db: db, clock: clock.NewManual(start), metrics: prometheus.NewRegistry(),
 		zones: map[string]string{"acme": "America/Sao_Paulo", "other": "UTC"},
 	}
 	f.service, err = contacts.New(contacts.Config{}, contacts.Deps{
-		DB: db, Clock: f.clock, IDs: id.NewSource(f.clock, nil), Box: box, Instances: f,
-		Logger: slog.New(slog.NewTextHandler(f.logs, nil)), Metrics: f.metrics,
+		DB: db, Clock: f.clock, IDs: id.NewSource(f.clock, nil), Box: box, Instances: f, Metrics: f.metrics,
 	})
 	require.NoError(t, err)
 	channel := (&inprocgrpc.Channel{}).WithServerUnaryInterceptor(

@@ -132,8 +132,7 @@ func (p *process) newAccounts(db *sqldb.DB, rootKey string) (service, error) {
 
 func (p *process) newContacts(db *sqldb.DB) (service, error) {
 	return contacts.New(contacts.Config{}, contacts.Deps{
-		DB: db, Clock: p.clock, IDs: p.ids, Box: p.box, Logger: p.logger, Metrics: p.metrics,
-		Instances: p.lookup,
+		DB: db, Clock: p.clock, IDs: p.ids, Box: p.box, Metrics: p.metrics, Instances: p.lookup,
 	})
 }
 

@@ -27,8 +27,6 @@ const (
 	checksumLength = 6  // the digits of 2^32-1 in base 62
 	// Length is the number of characters of a key.
 	Length = len(Prefix) + id.Length + 1 + secretLength + checksumLength
-	// visible is how much of the secret the display prefix shows: 24 of its 256 bits.
-	visible = 4
 )
 
 // ErrMalformed says that a text is not a key: wrong form or wrong checksum. It never holds the text.
@@ -76,11 +74,6 @@ func Parse(text string) (Key, error) {
 
 // Reveal is the whole key as its owner uses it.
 func (k Key) Reveal() string { return k.signed() + k.checksum() }
-
-// DisplayPrefix is the beginning of the key, to recognise it by: all but the most of the secret.
-func (k Key) DisplayPrefix() string {
-	return Prefix + k.ID + "_" + k.Secret[:min(visible, len(k.Secret))]
-}
 
 // String is safe to print.
 func (k Key) String() string { return Prefix + k.ID + "_***" }
