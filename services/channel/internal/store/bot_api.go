@@ -241,7 +241,7 @@ UPDATE bot_api SET secret = $4, update_time = $5
 WHERE instance = $1 AND id = $2 AND secret = $3 AND delete_time IS NULL
 RETURNING `+botAPIColumns, b.Instance, b.ID, b.Secret, sealed, sqldb.Micros(now))
 	if errors.Is(err, ErrBotAPINotFound) {
-		err = ErrSecretChanged
+		err = s.secretChanged(ctx)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("replace secret of integration: %w", err)

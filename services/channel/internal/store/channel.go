@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -263,6 +264,9 @@ RETURNING `+channelColumns, c.Instance, c.ID, c.Secret, sealed, sqldb.Micros(now
 		changed = row.channel()
 		return err
 	})
+	if errors.Is(err, ErrSecretChanged) {
+		err = s.secretChanged(ctx)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("replace secret: %w", err)
 	}

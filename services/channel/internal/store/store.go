@@ -112,6 +112,15 @@ WHERE waiting > 0 AND next_time > $1 AND lease_until > 0`, sqldb.Micros(now))
 	})
 }
 
+// secretChanged is ErrSecretChanged once the change can be read: on SQLite it
+// may have been made in the same group, which is not committed yet.
+func (s *Store) secretChanged(ctx context.Context) error {
+	if err := s.pool.Write(ctx, func(context.Context, sqldb.Tx) error { return nil }); err != nil {
+		return err
+	}
+	return ErrSecretChanged
+}
+
 // changed turns "no row" of a statement that names an epoch into ErrLeaseLost.
 func changed(result sql.Result, err error) error {
 	if err != nil {
