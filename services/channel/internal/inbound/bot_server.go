@@ -18,6 +18,7 @@ import (
 	"github.com/prosa-chat/prosa/services/channel/internal/directory"
 	"github.com/prosa-chat/prosa/services/channel/internal/gate"
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
+	"github.com/prosa-chat/prosa/services/internal/auth"
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/id"
 	"github.com/prosa-chat/prosa/services/internal/idempotency"
@@ -217,7 +218,7 @@ func rawToken(ctx context.Context) string {
 	if len(values) != 1 {
 		return ""
 	}
-	if token := bearer(ctx); token != "" {
+	if token := auth.BearerToken(ctx); token != "" {
 		return token
 	}
 	return strings.TrimSpace(values[0])

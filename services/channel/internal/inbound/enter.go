@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
+	"github.com/prosa-chat/prosa/services/internal/auth"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
 
@@ -28,7 +29,7 @@ func (s *Server) enter(ctx context.Context, channelID string) (*store.Channel, e
 		if err := s.Gate.Guess(ctx, channel.ID); err != nil {
 			return nil, err
 		}
-		if !s.Tokens.Fits(channel.Instance, channel.ID, bearer(ctx), channel.InboundTokenHash) {
+		if !s.Tokens.Fits(channel.Instance, channel.ID, auth.BearerToken(ctx), channel.InboundTokenHash) {
 			s.Gate.Misfit(ctx, channel.ID)
 			return nil, errToken
 		}

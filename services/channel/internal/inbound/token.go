@@ -1,14 +1,10 @@
 package inbound
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"strings"
-
-	"google.golang.org/grpc/metadata"
 )
 
 // Tokens hashes and checks the tokens of callers: the inbound tokens of
@@ -38,18 +34,4 @@ func NewToken() string {
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret) // never fails: it ends the process rather
 	return "pbt_" + base64.RawURLEncoding.EncodeToString(secret)
-}
-
-// bearer is the token in a call's `authorization: Bearer <token>` (RFC 6750,
-// section 2.1), or "".
-func bearer(ctx context.Context) string {
-	values := metadata.ValueFromIncomingContext(ctx, "authorization")
-	if len(values) != 1 {
-		return ""
-	}
-	scheme, token, ok := strings.Cut(values[0], " ")
-	if !ok || !strings.EqualFold(scheme, "bearer") {
-		return ""
-	}
-	return strings.TrimSpace(token)
 }

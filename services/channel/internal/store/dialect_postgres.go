@@ -116,6 +116,19 @@ RETURNING l.instance, l.endpoint_id, l.interaction_id, l.epoch`
 }
 
 const (
+	postgresExtendLane = `
+INSERT INTO lane (instance, endpoint_id, interaction_id, last_seq, settled_seq, epoch, lease_until, next_time)
+SELECT $1, $2, $3, CAST($4 AS BIGINT), 0, CAST($5 AS BIGINT), CAST($6 AS BIGINT), CAST($7 AS BIGINT)
+FROM (` + postgresAlive + `) AS alive
+ON CONFLICT (instance, endpoint_id, interaction_id) DO UPDATE SET
+    last_seq    = lane.last_seq + excluded.last_seq,
+    epoch       = CASE WHEN lane.settled_seq = lane.last_seq THEN lane.epoch + excluded.epoch ELSE lane.epoch END,
+    lease_until = CASE WHEN lane.settled_seq = lane.last_seq THEN excluded.lease_until ELSE lane.lease_until END,
+    next_time   = CASE WHEN lane.settled_seq = lane.last_seq THEN excluded.next_time ELSE lane.next_time END
+RETURNING last_seq, settled_seq, epoch`
+	postgresInsertDelivery = `
+INSERT INTO delivery (instance, endpoint_id, interaction_id, sequence, id, contact_id, body, state, attempt_count, create_time, trace)
+VALUES ($1, $2, $3, $4, $5, $6, $7, 'PENDING', 0, $8, $9)`
 	postgresSettleLane = `
 UPDATE lane SET settled_seq = $5, lease_until = CASE WHEN last_seq = $5 THEN 0 ELSE lease_until END
 WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND epoch = $4 AND settled_seq = $5 - 1 AND lease_until > 0
@@ -145,7 +158,7 @@ func queue(ctx context.Context, tx sqldb.Tx, f *finish) error {
 	raise, lease, next := holding(f.turn.HoldLane, micros)
 	key := f.turn.lane()
 	var last, settled, epoch int64
-	err := tx.QueryRowContext(ctx, extendLaneSQL, key.Instance, key.EndpointID, key.InteractionID, len(f.turn.Answer), raise, lease, next).
+	err := tx.QueryRowContext(ctx, postgresExtendLane, key.Instance, key.EndpointID, key.InteractionID, len(f.turn.Answer), raise, lease, next).
 		Scan(&last, &settled, &epoch)
 	if sqldb.IsNoRows(err) {
 		return nil // the channel or integration was deleted: nobody waits for the answer
@@ -155,7 +168,7 @@ func queue(ctx context.Context, tx sqldb.Tx, f *finish) error {
 	}
 	f.queued(last, settled, epoch)
 	for i, answer := range f.turn.Answer {
-		_, err := tx.ExecContext(ctx, insertDeliverySQL, key.Instance, key.EndpointID, key.InteractionID,
+		_, err := tx.ExecContext(ctx, postgresInsertDelivery, key.Instance, key.EndpointID, key.InteractionID,
 			f.finished.FirstSequence+int64(i), answer.ID, f.turn.ContactID, answer.Body, micros, optional(f.turn.Trace))
 		if err != nil {
 			return err

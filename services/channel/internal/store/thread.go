@@ -125,26 +125,10 @@ type Finished struct {
 	LaneHeld bool
 }
 
-const (
-	finishThreadSQL = `
+const finishThreadSQL = `
 UPDATE thread SET done_seq = $5, failures = 0, strikes = 0, lease_until = CASE WHEN last_seq = $5 THEN 0 ELSE lease_until END
 WHERE instance = $1 AND channel_id = $2 AND client_identifier = $3 AND epoch = $4 AND done_seq = $5 - 1 AND lease_until > 0
 RETURNING last_seq`
-	extendLaneSQL = `
-INSERT INTO lane (instance, endpoint_id, interaction_id, last_seq, settled_seq, epoch, lease_until, next_time)
-SELECT $1, $2, $3, CAST($4 AS BIGINT), 0, CAST($5 AS BIGINT), CAST($6 AS BIGINT), CAST($7 AS BIGINT)
-FROM (` + postgresAlive + `) AS alive` + extendLaneConflict + `
-RETURNING last_seq, settled_seq, epoch`
-	extendLaneConflict = `
-ON CONFLICT (instance, endpoint_id, interaction_id) DO UPDATE SET
-    last_seq    = lane.last_seq + excluded.last_seq,
-    epoch       = CASE WHEN lane.settled_seq = lane.last_seq THEN lane.epoch + excluded.epoch ELSE lane.epoch END,
-    lease_until = CASE WHEN lane.settled_seq = lane.last_seq THEN excluded.lease_until ELSE lane.lease_until END,
-    next_time   = CASE WHEN lane.settled_seq = lane.last_seq THEN excluded.next_time ELSE lane.next_time END`
-	insertDeliverySQL = `
-INSERT INTO delivery (instance, endpoint_id, interaction_id, sequence, id, contact_id, body, state, attempt_count, create_time, trace)
-VALUES ($1, $2, $3, $4, $5, $6, $7, 'PENDING', 0, $8, $9)`
-)
 
 // FinishTurn marks the head of a held thread done and queues its answer, in
 // one transaction. It fails with ErrLeaseLost if the thread was taken since, or
