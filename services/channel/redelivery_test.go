@@ -64,7 +64,7 @@ func (r *rig) buried(c *channelv1.Channel, conversations, each int) {
 // webhook that live messages go to. These overtake them, and what is sent again
 // has few places.
 func TestAReplayOfManyLeavesLiveMessagesAlone(t *testing.T) {
-	const conversations, each, people, messages = 500, 20, 30, 300
+	const conversations, each, people, messages = 500, 20, 30, 900
 	r := newRig(t, onSQLite(t))
 	c := r.create()
 	r.buried(c, conversations, each)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -98,45 +99,22 @@ func (f figure) measure(ctx context.Context, binary string, p plan) (result, err
 	}
 	defer receiver.close()
 
-	folder, err := os.MkdirTemp("", "prosa-bench-")
-	if err != nil {
-		return result{}, fmt.Errorf("make folder: %w", err)
-	}
-	defer func() { _ = os.RemoveAll(folder) }() // a temporary folder left behind does no harm
-	settings := map[string]string{"data-dir": folder, "pprof": "true"}
-	for name, value := range f.settings {
-		settings[name] = value
-	}
-	if p.postgres != "" {
-		settings["database-url"] = p.postgres
-		migrate := exec.CommandContext(ctx, binary, "migrate", "--database-url="+p.postgres, "--secret-key="+harness.SecretKey)
-		if output, err := migrate.CombinedOutput(); err != nil {
-			return result{}, fmt.Errorf("migrate: %w\n%s", err, output)
-		}
-	}
-	prosa, err := harness.Start(ctx, harness.Spec{Binary: binary, Settings: settings})
-	if err != nil {
-		return result{}, err
-	}
-	defer func() { _ = prosa.Stop() }() // the figures are taken; how it ends is tested elsewhere
-	management := harness.NewClient(prosa.HTTP)
-	defer management.Close()
-	instance := fmt.Sprintf("bench-%d", time.Now().UnixNano())
-	setup, err := management.Create(ctx, instance, harness.Echo, receiver.url, false)
-	if err != nil {
-		return result{}, err
-	}
-	referenceURL, stop, err := startReference(f.reference, receiver.url)
+	prosa, a, stop, err := startProsa(ctx, binary, p, f.settings, receiver)
 	if err != nil {
 		return result{}, err
 	}
 	defer stop()
-
-	a := load{url: prosa.HTTP + "/webhooks/api", channelID: setup.ChannelID, plan: p}
-	b := load{url: referenceURL + "/webhooks/api", channelID: setup.ChannelID, plan: p}
-	if f.whole {
-		a.receiver, b.receiver = receiver, receiver
+	referenceURL, stopReference, err := startReference(f.reference, receiver.url)
+	if err != nil {
+		return result{}, err
 	}
+	defer stopReference()
+
+	if f.whole {
+		a.receiver = receiver
+	}
+	b := a
+	b.url = referenceURL + "/webhooks/api"
 	r, err := f.alternate(ctx, p.pairs, a, b)
 	if err != nil {
 		return r, err
@@ -145,6 +123,47 @@ func (f figure) measure(ctx context.Context, binary string, p plan) (result, err
 		return r, err
 	}
 	return r, profile(ctx, prosa.Metrics, a, filepath.Join(p.profiles, strings.ReplaceAll(f.name, " ", "-")+".pprof"))
+}
+
+// startProsa starts Prosa with settings besides the usual, and returns the load
+// that goes to a channel of it, until the acknowledgement.
+func startProsa(
+	ctx context.Context, binary string, p plan, besides map[string]string, receiver *counter,
+) (prosa *harness.Process, l load, stop func(), err error) {
+	folder, err := os.MkdirTemp("", "prosa-bench-")
+	if err != nil {
+		return nil, load{}, nil, fmt.Errorf("make folder: %w", err)
+	}
+	stop = func() {
+		if prosa != nil {
+			_ = prosa.Stop() // the figures are taken; how it ends is tested elsewhere
+		}
+		_ = os.RemoveAll(folder) // a temporary folder left behind does no harm
+	}
+	defer func() {
+		if err != nil {
+			stop()
+		}
+	}()
+	settings := map[string]string{"data-dir": folder, "pprof": "true"}
+	maps.Copy(settings, besides)
+	if p.postgres != "" {
+		settings["database-url"] = p.postgres
+		migrate := exec.CommandContext(ctx, binary, "migrate", "--database-url="+p.postgres, "--secret-key="+harness.SecretKey)
+		if output, err := migrate.CombinedOutput(); err != nil {
+			return nil, load{}, nil, fmt.Errorf("migrate: %w\n%s", err, output)
+		}
+	}
+	if prosa, err = harness.Start(ctx, harness.Spec{Binary: binary, Settings: settings}); err != nil {
+		return nil, load{}, nil, err
+	}
+	management := harness.NewClient(prosa.HTTP)
+	defer management.Close()
+	setup, err := management.Create(ctx, fmt.Sprintf("bench-%d", time.Now().UnixNano()), harness.Echo, receiver.url, false)
+	if err != nil {
+		return nil, load{}, nil, err
+	}
+	return prosa, load{url: prosa.HTTP + "/webhooks/api", channelID: setup.ChannelID, plan: p}, stop, nil
 }
 
 // alternate measures a against b in turns A B B A.

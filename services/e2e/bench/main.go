@@ -75,7 +75,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), store, p.pairs, p.messages, p.senders),
 		fmt.Sprintf("%-16s %8s %15s %6s %6s %12s %12s %12s %11s   %s", "figure", "ratio", "range", "must", "reach", "prosa", "reference", "commits/msg", "CPU/msg", "A/A")}
 	var errs []error
-	for _, figure := range []measurement{durableAccept, wholeWay, orderedLanes} {
+	for _, figure := range []measurement{durableAccept, wholeWay, tracedWay, sampledWay, orderedLanes} {
 		if *only != "" && *only != figure.title() {
 			continue
 		}

@@ -2,6 +2,7 @@ package deliveries
 
 import (
 	"context"
+	"time"
 
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
 )
@@ -18,6 +19,14 @@ func (w *Worker) Leave(e store.Endpoint) {
 	if w.endpoints.leave(e.ID, 1) {
 		w.offer(e)
 	}
+}
+
+// calm is how long nothing live was sent where nothing live is disturbed.
+const calm = 100 * time.Millisecond
+
+// Calm reports whether this process has sent nothing live for a while.
+func (w *Worker) Calm() bool {
+	return w.Clock.Now().Sub(time.UnixMicro(w.lastWork.Load())) > calm
 }
 
 // offer has lanes of an endpoint claimed that wait, if any do. There is room at

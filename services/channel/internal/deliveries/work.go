@@ -20,6 +20,7 @@ const storeTimeout = 5 * time.Second
 // work delivers from a lane that this worker holds.
 func (w *Worker) work(l store.Lane) {
 	stack.Grow()
+	w.lastWork.Store(w.Clock.Now().UnixMicro())
 	defer w.release(l.Instance)
 	place := &place{worker: w, endpoint: store.Endpoint{Instance: l.Instance, ID: l.EndpointID}, held: true}
 	defer place.leave()

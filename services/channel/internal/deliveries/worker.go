@@ -10,6 +10,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -84,6 +85,7 @@ type Worker struct {
 	starved   pool.Waiting[string]         // instances of those for which only the pool has no room
 	turn      int                          // which instance and endpoint come first in the next claim
 	metrics   *metrics
+	lastWork  atomic.Int64 // when a lane was taken up last, in Unix microseconds
 }
 
 // handBatch is how many deliveries of one lane are made before others get its

@@ -19,6 +19,9 @@ const (
 	// handBatch is how many deliveries of one conversation are sent before
 	// others get its place.
 	handBatch = 8
+	// restShare is about how far apart redeliveries of one process are while
+	// something live is sent.
+	restShare = 5 * time.Millisecond
 )
 
 // work sends from a conversation that this worker holds.
@@ -77,11 +80,31 @@ func (w *Worker) drain(ctx context.Context, at *place, r store.Redelivery) (held
 		if !endpoint.Delivers() || !at.take() {
 			return true
 		}
-		if more, held := w.send(ctx, at, endpoint, &d, r.Epoch); !more {
+		more, held := w.send(ctx, at, endpoint, &d, r.Epoch)
+		w.rest(ctx)
+		if !more {
 			return held
 		}
 	}
 	return true
+}
+
+// rest lets live messages through, if there are any: what is sent again shares
+// the store and the processors with them, so that without it the rare live
+// message that meets much of it at once would wait for all of that.
+func (w *Worker) rest(ctx context.Context) {
+	if w.Exchange.Calm() {
+		return
+	}
+	w.mu.Lock()
+	working := w.working
+	w.mu.Unlock()
+	timer := w.Clock.NewTimer(time.Duration(working) * restShare)
+	defer timer.Stop()
+	select {
+	case <-timer.C():
+	case <-ctx.Done():
+	}
 }
 
 // send makes one attempt and stores what came of it. more says that the

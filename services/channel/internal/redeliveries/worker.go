@@ -43,6 +43,8 @@ type Exchange interface {
 	// Leave gives it back.
 	Enter(e store.Endpoint) bool
 	Leave(e store.Endpoint)
+	// Calm reports whether nothing live was sent for a while.
+	Calm() bool
 }
 
 // Config bounds the worker. All fields are required.
@@ -85,6 +87,7 @@ type Worker struct {
 
 	mu       sync.Mutex
 	inFlight map[string]int // by endpoint; no zeros
+	working  int            // the sum of inFlight
 }
 
 // New returns a worker that does nothing until Run.
@@ -177,6 +180,7 @@ func (w *Worker) enter(e store.Endpoint) bool {
 		return false
 	}
 	w.inFlight[e.ID]++
+	w.working++
 	return true
 }
 
@@ -192,6 +196,7 @@ func (w *Worker) release(e store.Endpoint) (worth bool) {
 	w.pool.Release(e.Instance, 1)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.working--
 	left := w.inFlight[e.ID] - 1
 	if w.inFlight[e.ID] = left; left == 0 {
 		delete(w.inFlight, e.ID)
