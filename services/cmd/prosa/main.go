@@ -25,6 +25,8 @@ type commands struct {
 	Demo        demoCommand        `cmd:"" help:"Run everything in one process with an example, and say what to try."`
 	Serve       serveCommand       `cmd:"" help:"Run roles: gateway, accounts, channel, contacts, agent; all when none is named."`
 	Migrate     migrateCommand     `cmd:"" help:"Bring the stores to this binary's schema."`
+	Backup      backupCommand      `cmd:"" help:"Copy the embedded stores to a file, also while they are in use."`
+	Restore     restoreCommand     `cmd:"" help:"Put a copy that backup made back."`
 	Listen      listenCommand      `cmd:"" help:"Run a webhook receiver for trying things out."`
 	Agent       agentCommand       `cmd:"" help:"Work on agent definitions."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running process for its health; exit 0 or 1."`

@@ -15,6 +15,7 @@ import (
 	"github.com/prosa-chat/prosa/services/channel"
 	"github.com/prosa-chat/prosa/services/contacts"
 	"github.com/prosa-chat/prosa/services/gateway"
+	"github.com/prosa-chat/prosa/services/internal/backup"
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/config"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
@@ -49,6 +50,11 @@ func storeOptions(s *config.Settings, role string, c clock.Clock, logger *slog.L
 // its schema is old, and meanwhile says so in the readiness. Everything else,
 // as a data folder in use, is an error.
 func openStore(ctx context.Context, options sqldb.Options, ready *readiness) (*sqldb.DB, error) {
+	if options.DatabaseURL == "" {
+		if err := backup.Check(options.DataDir); err != nil {
+			return nil, fmt.Errorf("open store of %s: %w", options.Service, err)
+		}
+	}
 	for {
 		db, err := sqldb.Open(ctx, options)
 		if err == nil {

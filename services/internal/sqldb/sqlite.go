@@ -76,7 +76,7 @@ func claimFile(o Options) (path string, unlock func() error, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	path = filepath.Join(dir, o.Service+".db")
+	path = filepath.Join(dir, o.Service+databaseSuffix)
 	// SQLite gives its other files the mode of this one.
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err == nil {

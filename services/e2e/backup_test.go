@@ -1,0 +1,76 @@
+package e2e
+
+import (
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/prosa-chat/prosa/services/e2e/internal/harness"
+)
+
+// TestBackupDrill is what an operator does on a bad day: a backup is made under
+// load, the machine dies, and a new one goes on with the backup. Everything
+// acknowledged before it was made is there, so that what callers send again, by
+// the same keys, counts once; what they had sent after it is answered anew.
+func TestBackupDrill(t *testing.T) {
+	const persons = 10
+	ctx := within(t, killWithin)
+	folder := t.TempDir()
+	prosa, err := harness.Start(ctx, harness.Spec{Binary: binary, Settings: map[string]string{"data-dir": filepath.Join(folder, "old")}})
+	require.NoError(t, err)
+	client, receiver := clientOf(t, prosa), receive(t, nil)
+	setup := setUp(ctx, t, client, receiver.URL)
+	ledger := newLedger()
+	var senders sync.WaitGroup
+	for person := range persons {
+		senders.Go(func() { sendAll(ctx, client, setup.ChannelID, person, ledger) })
+	}
+	require.NoError(t, ledger.wait(ctx, persons*killMessages/3))
+	before := ledger.counts()
+	file := filepath.Join(folder, "prosa.tar")
+	run := func(args ...string) {
+		t.Helper()
+		output, err := exec.CommandContext(ctx, binary, args...).CombinedOutput()
+		require.NoError(t, err, string(output))
+	}
+	run("backup", file, "--data-dir="+filepath.Join(folder, "old"))
+	senders.Wait()
+	prosa.Kill()
+
+	run("restore", file, "--data-dir="+filepath.Join(folder, "new"))
+	prosa = start(t, harness.Spec{Settings: map[string]string{"data-dir": filepath.Join(folder, "new")}})
+	client = clientOf(t, prosa)
+	for person, count := range before {
+		require.Eventually(t, func() bool {
+			var answer struct{ Contacts []struct{ Interactions int } }
+			query := map[string]any{"filters": map[string]any{"identifier": person}}
+			err := client.Call(ctx, http.MethodPost, "/contacts/"+setup.Instance, query, &answer)
+			return err == nil && len(answer.Contacts) == 1 && answer.Contacts[0].Interactions >= count
+		}, time.Minute, queryPause, "what was acknowledged before the backup was made is in it")
+	}
+	again := newLedger()
+	for person := range persons {
+		senders.Go(func() { sendAll(ctx, client, setup.ChannelID, person, again) })
+	}
+	senders.Wait()
+	for person := range again.accepted() {
+		checkHistory(ctx, t, client, setup, person)
+		time.Sleep(queryPause)
+	}
+}
+
+// counts is how many messages of each person were acknowledged so far.
+func (l *ledger) counts() map[string]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	counts := map[string]int{}
+	for person, texts := range l.texts {
+		counts[person] = len(texts)
+	}
+	return counts
+}
