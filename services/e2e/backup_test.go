@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
@@ -73,4 +74,36 @@ func (l *ledger) counts() map[string]int {
 		counts[person] = len(texts)
 	}
 	return counts
+}
+
+// runBackup backs up as written, beside a process that runs.
+func runBackup(t *testing.T, block string) { backUp(t, folderWithBinary(t), block) }
+
+// runRestore restores as written, into a folder that is empty again; the
+// process then has the key that it made at its first start.
+func runRestore(t *testing.T, block string) {
+	folder := folderWithBinary(t)
+	key := backUp(t, folder, "./prosa backup prosa.tar")
+	require.NoError(t, os.RemoveAll(filepath.Join(folder, "data")))
+	restored := runScript(t, folder, block, nil)
+	require.NoError(t, restored.wait(), restored.output())
+	env := freeAddrs(t)
+	delete(env, "PROSA_ROOT_KEY")
+	awaitHealthy(t, runScript(t, folder, "./prosa serve", env), env["PROSA_METRICS_ADDR"])
+	require.Equal(t, key, readKey(t, filepath.Join(folder, "data", "root.key")))
+}
+
+// backUp runs a command beside a process, which it ends, and returns the root
+// key that the process made.
+func backUp(t *testing.T, folder, command string) (key string) {
+	t.Helper()
+	env := freeAddrs(t)
+	delete(env, "PROSA_ROOT_KEY")
+	serving := runScript(t, folder, "./prosa serve", env)
+	awaitHealthy(t, serving, env["PROSA_METRICS_ADDR"])
+	made := runScript(t, folder, command, nil)
+	require.NoError(t, made.wait(), made.output())
+	require.FileExists(t, filepath.Join(folder, "prosa.tar"))
+	serving.stop()
+	return readKey(t, filepath.Join(folder, "data", "root.key"))
 }

@@ -27,6 +27,8 @@ var shellBlocks = map[string]func(t *testing.T, block string){
 	"go build -o prosa ./services/cmd/prosa":                                    runBuildAndServe,
 	"export PROSA_DATABASE_URL='postgres://prosa@localhost/prosa'":              runOnPostgres,
 	"./prosa listen --port 8090 --secret whsec_… --fail-rate 0.2 --delay 500ms": runListen,
+	"./prosa backup prosa.tar":                                                  runBackup,
+	"./prosa restore prosa.tar --data-dir=./data":                               runRestore,
 	"./prosa serve accounts --insecure-internal --grpc-addr=127.0.0.1:9091 --metrics-addr=127.0.0.1:9191 &": runFiveRoles,
 }
 
