@@ -1,4 +1,5 @@
-// Package mtls is mutual TLS between roles: each shows a certificate of one private authority and wants to see one of it.
+// Package mtls is mutual TLS between roles: each shows a certificate of one private authority and wants to see one of it. Files that are
+// replaced while it runs count from the next connection on.
 package mtls
 
 import (
@@ -33,30 +34,26 @@ func (f Files) Check() error {
 // Server is for the side that is dialled. A client that shows no certificate may connect, as the public calls want a key and no
 // certificate; one that shows a wrong certificate may not. Verified tells them apart. TLS 1.3 only.
 func (f Files) Server() (credentials.TransportCredentials, error) {
-	certificate, authorities, err := f.load()
-	if err != nil {
-		return nil, err
-	}
-	return credentials.NewTLS(&tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{certificate},
-		ClientAuth:   tls.VerifyClientCertIfGiven,
-		ClientCAs:    authorities,
-	}), nil
+	return f.reload(func(certificate tls.Certificate, authorities *x509.CertPool) *tls.Config {
+		return &tls.Config{
+			MinVersion:   tls.VersionTLS13,
+			Certificates: []tls.Certificate{certificate},
+			ClientAuth:   tls.VerifyClientCertIfGiven,
+			ClientCAs:    authorities,
+		}
+	})
 }
 
 // Client is for the side that dials. serverName is the name to find in the other's certificate; empty means the dialled one.
 func (f Files) Client(serverName string) (credentials.TransportCredentials, error) {
-	certificate, authorities, err := f.load()
-	if err != nil {
-		return nil, err
-	}
-	return credentials.NewTLS(&tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{certificate},
-		RootCAs:      authorities,
-		ServerName:   serverName,
-	}), nil
+	return f.reload(func(certificate tls.Certificate, authorities *x509.CertPool) *tls.Config {
+		return &tls.Config{
+			MinVersion:   tls.VersionTLS13,
+			Certificates: []tls.Certificate{certificate},
+			RootCAs:      authorities,
+			ServerName:   serverName,
+		}
+	})
 }
 
 // Verified reports whether the peer showed a certificate of the authority.
