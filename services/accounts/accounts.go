@@ -19,6 +19,7 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/idempotency"
 	"github.com/prosa-chat/prosa/services/internal/lifecycle"
 	"github.com/prosa-chat/prosa/services/internal/pagetoken"
+	"github.com/prosa-chat/prosa/services/internal/quota"
 	"github.com/prosa-chat/prosa/services/internal/secretbox"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 )
@@ -33,6 +34,8 @@ var ErrRootKeyTooShort = fmt.Errorf("root key is shorter than %d characters", Mi
 type Config struct {
 	// RootKey may do everything. At least MinRootKeyLength characters.
 	RootKey string
+	// Limits are what each key may do with calls of each kind, as UsageService tells it. Those who count the calls have the same.
+	Limits []KindLimits
 }
 
 // Deps is what the service works with. All are required unless they say otherwise.
@@ -48,6 +51,8 @@ type Deps struct {
 	Metrics prometheus.Registerer
 	// Random is where the secrets of keys come from. Nil is crypto/rand.
 	Random io.Reader
+	// Counts is where the calls of keys are counted. Nil is the service's own store.
+	Counts Counts
 }
 
 // Service is the accounts service.
@@ -55,6 +60,8 @@ type Service struct {
 	store      *store.Store
 	management *managementServer
 	identity   *identityServer
+	usage      *usageServer
+	meter      *meterServer
 	workers    []lifecycle.Worker
 }
 
@@ -75,19 +82,26 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	pages := pagetoken.New(deps.Box.Derive("accounts/pagetoken"), deps.Clock)
 	uses := &useRecorder{store: db, clock: deps.Clock, logger: deps.Logger, pending: make(map[string]store.KeyUse)}
 	tenants := &instances{store: db, clock: deps.Clock}
+	apiKeys := &keys{store: db, clock: deps.Clock, ids: deps.IDs, box: deps.Box, hash: hash, random: deps.Random}
+	workers := []lifecycle.Worker{uses, idempotency.NewSweeper("accounts", deps.DB, deps.Clock)}
+	counts := deps.Counts
+	if counts == nil {
+		counts = countsIn(deps.DB, deps.Clock)
+	}
+	if local, ok := counts.(*quota.Local); ok {
+		workers = append(workers, countsCloser{counts: local})
+	}
 	return &Service{
-		store: db,
-		management: &managementServer{
-			instances: tenants,
-			keys:      &keys{store: db, clock: deps.Clock, ids: deps.IDs, box: deps.Box, hash: hash, random: deps.Random},
-			pages:     pages,
-		},
+		store:      db,
+		management: &managementServer{instances: tenants, keys: apiKeys, pages: pages},
 		identity: &identityServer{
 			verifier:  newKeyVerifier(cfg.RootKey, hash, db, deps.Clock, uses),
 			instances: tenants,
 			metrics:   m,
 		},
-		workers: []lifecycle.Worker{uses, idempotency.NewSweeper("accounts", deps.DB, deps.Clock)},
+		usage:   &usageServer{instances: tenants, keys: apiKeys, counts: counts, limits: cfg.Limits, pages: pages, clock: deps.Clock},
+		meter:   &meterServer{counts: counts},
+		workers: workers,
 	}, nil
 }
 
@@ -95,6 +109,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	accountsv1.RegisterAccountsServiceServer(r, s.management)
 	accountsv1.RegisterIdentityServiceServer(r, s.identity)
+	accountsv1.RegisterUsageServiceServer(r, s.usage)
+	accountsv1.RegisterMeterServiceServer(r, s.meter)
 }
 
 // Workers are what must run beside the RPCs.

@@ -21,6 +21,7 @@ import (
 	"github.com/prosa-chat/prosa/services/accounts"
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/id"
+	"github.com/prosa-chat/prosa/services/internal/quota"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 	"github.com/prosa-chat/prosa/services/internal/secretbox"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
@@ -33,6 +34,10 @@ func TestMain(m *testing.M) { testkit.Main(m) }
 var (
 	rootKey = strings.Repeat("r", accounts.MinRootKeyLength)
 	start   = time.Date(2026, 3, 1, 12, 0, 30, 0, time.UTC)
+	limits  = []accounts.KindLimits{
+		{Kind: "contacts", Limits: quota.Limits{PerSecond: 10, PerDay: 50_000}},
+		{Kind: "conversations", Limits: quota.Limits{PerSecond: 20}},
+	}
 )
 
 // fixture is a service behind the validation that the chain does.
@@ -45,6 +50,8 @@ type fixture struct {
 	service  *accounts.Service
 	manage   accountsv1.AccountsServiceClient
 	identity accountsv1.IdentityServiceClient
+	usage    accountsv1.UsageServiceClient
+	meter    accountsv1.MeterServiceClient
 }
 
 func eachEngine(t *testing.T, test func(t *testing.T, f *fixture)) {
@@ -58,7 +65,7 @@ func newFixture(t *testing.T, db *sqldb.DB) *fixture {
 	box, err := secretbox.New(strings.Repeat("s", secretbox.MinKeyLength))
 	require.NoError(t, err)
 	f := &fixture{db: db, clock: clock.NewManual(start), box: box, logs: new(bytes.Buffer), metrics: prometheus.NewRegistry()}
-	f.service, err = accounts.New(accounts.Config{RootKey: rootKey}, accounts.Deps{
+	f.service, err = accounts.New(accounts.Config{RootKey: rootKey, Limits: limits}, accounts.Deps{
 		DB: db, Clock: f.clock, IDs: id.NewSource(f.clock, nil), Box: box,
 		Logger: slog.New(slog.NewTextHandler(f.logs, nil)), Metrics: f.metrics,
 	})
@@ -73,6 +80,8 @@ func newFixture(t *testing.T, db *sqldb.DB) *fixture {
 	f.service.Register(channel)
 	f.manage = accountsv1.NewAccountsServiceClient(channel)
 	f.identity = accountsv1.NewIdentityServiceClient(channel)
+	f.usage = accountsv1.NewUsageServiceClient(channel)
+	f.meter = accountsv1.NewMeterServiceClient(channel)
 	return f
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
@@ -17,23 +18,37 @@ import (
 	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
+	"github.com/prosa-chat/prosa/services/agent/internal/call"
+	"github.com/prosa-chat/prosa/services/agent/internal/conversation"
+	"github.com/prosa-chat/prosa/services/agent/internal/dryrun"
+	"github.com/prosa-chat/prosa/services/agent/internal/handoff"
 	"github.com/prosa-chat/prosa/services/agent/internal/idle"
+	"github.com/prosa-chat/prosa/services/agent/internal/past"
+	"github.com/prosa-chat/prosa/services/agent/internal/person"
 	"github.com/prosa-chat/prosa/services/agent/internal/program"
 	"github.com/prosa-chat/prosa/services/agent/internal/record"
 	"github.com/prosa-chat/prosa/services/agent/internal/registry"
+	"github.com/prosa-chat/prosa/services/agent/internal/search"
+	"github.com/prosa-chat/prosa/services/agent/internal/secret"
 	"github.com/prosa-chat/prosa/services/agent/internal/store"
 	"github.com/prosa-chat/prosa/services/agent/internal/turn"
 	"github.com/prosa-chat/prosa/services/internal/clock"
+	"github.com/prosa-chat/prosa/services/internal/egress"
+	"github.com/prosa-chat/prosa/services/internal/erasure"
 	"github.com/prosa-chat/prosa/services/internal/id"
 	"github.com/prosa-chat/prosa/services/internal/idempotency"
 	"github.com/prosa-chat/prosa/services/internal/lifecycle"
 	"github.com/prosa-chat/prosa/services/internal/pagetoken"
+	"github.com/prosa-chat/prosa/services/internal/retention"
 	"github.com/prosa-chat/prosa/services/internal/secretbox"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 )
 
 // defaultMaxPrograms is how many compiled versions are kept in memory unless the operator says otherwise.
 const defaultMaxPrograms = 512
+
+// defaultChatTimeout is how long a caller waits for a whole answer unless the operator says otherwise.
+const defaultChatTimeout = 60 * time.Second
 
 // maxIndexBytes bounds, about, what the indexes of intents, answers and passages of all programs in memory take.
 const maxIndexBytes = 64 << 20
@@ -42,6 +57,11 @@ const maxIndexBytes = 64 << 20
 type Config struct {
 	// MaxPrograms is how many compiled versions of agents are kept in memory, those last used. Default: 512.
 	MaxPrograms int
+	// ChatTimeout is how long a caller of CompleteChat waits for the answer. Default: 60 s.
+	ChatTimeout time.Duration
+	// StopGrace is how long the turns of chat messages may go on when the process stops. Default: they are cut off at once, and the next
+	// start runs them again.
+	StopGrace time.Duration
 }
 
 // Instances looks instances up.
@@ -56,7 +76,7 @@ type Deps struct {
 	DB    *sqldb.DB
 	Clock clock.Clock
 	IDs   *id.Source
-	// Box gives the key for page tokens.
+	// Box encrypts secrets, and gives the key for page tokens.
 	Box    *secretbox.Box
 	Logger *slog.Logger
 	// Metrics gets the prosa_agent_… metrics. Nil keeps them to the service.
@@ -64,8 +84,14 @@ type Deps struct {
 	// Tracer makes a span of each run of a flow. Nil makes none.
 	Tracer trace.TracerProvider
 	// Contacts remembers attendances and turns.
-	Contacts  contactsv1.RecordServiceClient
+	Contacts contactsv1.RecordServiceClient
+	// Persons does in contacts what a person may ask for by law.
+	Persons   contactsv1.PersonServiceClient
 	Instances Instances
+	// Guard says which systems agents may call. Nil: those on the public internet, by https.
+	Guard *egress.Guard
+	// Version is that of Prosa, for those systems.
+	Version string
 }
 
 // Service is the agent service.
@@ -73,7 +99,14 @@ type Service struct {
 	db         *sqldb.DB
 	management *managementServer
 	turns      *turnServer
-	workers    []lifecycle.Worker
+	chats      *chatServer
+	secrets    *secretServer
+	handoffs   *handoff.Handoffs
+
+	conversations *conversationServer
+
+	persons *person.Server
+	workers []lifecycle.Worker
 }
 
 // Migrations are the steps of the schema of the service's store.
@@ -84,10 +117,17 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if cfg.MaxPrograms <= 0 {
 		cfg.MaxPrograms = defaultMaxPrograms
 	}
+	if cfg.ChatTimeout <= 0 {
+		cfg.ChatTimeout = defaultChatTimeout
+	}
 	if deps.Tracer == nil {
 		deps.Tracer = noop.NewTracerProvider()
 	}
+	if deps.Guard == nil {
+		deps.Guard = egress.NewGuard(nil, false)
+	}
 	db := store.New(deps.DB)
+	hasher, scrubber := erasure.NewHasher(deps.Box), erasure.NewScrubber("agent", deps.DB, deps.Clock, deps.Logger)
 	turnMetrics, err := turn.NewMetrics(deps.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("register metrics of agent: %w", err)
@@ -96,13 +136,29 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register metrics of agent: %w", err)
 	}
+	callMetrics, err := call.NewMetrics(deps.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("register metrics of agent: %w", err)
+	}
+	tokens := pagetoken.New(deps.Box.Derive("agent/pagetoken"), deps.Clock)
+	vault := secret.NewVault(db, deps.Clock, deps.Box, tokens)
+	caller := call.NewCaller(call.Deps{
+		Guard: deps.Guard, Secrets: vault, Clock: deps.Clock, Logger: deps.Logger, Tracer: deps.Tracer.Tracer("prosa.agent"),
+		Metrics: callMetrics, Version: deps.Version,
+	})
+	models, err := newModels(deps, vault)
+	if err != nil {
+		return nil, err
+	}
+	remotes := newRemotes(deps, vault)
 	recorder := record.NewRecorder(record.Deps{
 		Store: db, Contacts: deps.Contacts, Clock: deps.Clock, Logger: deps.Logger, Metrics: recordMetrics, Holder: holder(deps),
 	})
 	runner := turn.NewRunner(turn.Deps{
 		Store: db, Programs: program.NewCache(db, cfg.MaxPrograms, maxIndexBytes), Attendances: deps.Contacts, Instances: deps.Instances,
 		Clock: deps.Clock, IDs: deps.IDs, Logger: deps.Logger, Tracer: deps.Tracer.Tracer("prosa.agent"), Metrics: turnMetrics,
-		Committed: recorder.Committed,
+		Committed: recorder.Committed, Calls: caller, Hasher: hasher,
+		Models: models, Past: past.Reader{Store: db}, Remotes: remotes,
 	})
 	silence, err := idle.NewWorker(idle.Deps{
 		Store: db, Instances: deps.Instances, Clock: deps.Clock, Logger: deps.Logger, Metrics: deps.Metrics,
@@ -110,15 +166,43 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register metrics of agent: %w", err)
 	}
-	agents := registry.New(db, deps.Clock, deps.IDs, pagetoken.New(deps.Box.Derive("agent/pagetoken"), deps.Clock),
-		runner.AgentChanged)
+	chats, err := newChats(cfg, deps, db, runner)
+	if err != nil {
+		return nil, fmt.Errorf("register metrics of agent: %w", err)
+	}
+	agents := registry.New(db, deps.Clock, deps.IDs, tokens, runner.AgentChanged)
+	dry := dryrun.NewRunner(dryrun.Deps{
+		Agents: agents, Instances: deps.Instances, Clock: deps.Clock, IDs: deps.IDs, Box: deps.Box, Calls: caller,
+		Models: models, Remotes: remotes,
+	})
+	keeper, err := retention.NewWorker(retention.Deps{
+		Service: "agent", DB: deps.DB, Store: db, Instances: deps.Instances, Clock: deps.Clock, Logger: deps.Logger, Holder: holder(deps),
+		Kinds: []string{store.KindConversations, store.KindTurns}, Slack: retentionSlack, Metrics: deps.Metrics,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("register metrics of agent: %w", err)
+	}
 	return &Service{
+		persons: person.New(person.Deps{
+			Store: db, Contacts: deps.Persons, Hasher: hasher, Scrubber: scrubber, Clock: deps.Clock,
+		}),
 		db:         deps.DB,
-		management: &managementServer{agents: agents, instances: deps.Instances},
+		management: &managementServer{agents: agents, instances: deps.Instances, dry: dry},
 		turns:      &turnServer{runner: runner, agents: agents},
-		workers:    []lifecycle.Worker{recorder, silence, idempotency.NewSweeper("agent", deps.DB, deps.Clock)},
+		chats:      newChatServer(cfg, deps, chats),
+		secrets:    &secretServer{vault: vault, instances: deps.Instances},
+		handoffs: handoff.New(handoff.Deps{
+			Store: db, Clock: deps.Clock, Committed: recorder.Committed, Ended: recorder.Wake,
+		}),
+		conversations: &conversationServer{conversations: conversation.New(conversation.Deps{
+			Store: db, Instances: deps.Instances, Clock: deps.Clock, IDs: deps.IDs, Tokens: tokens,
+		})},
+		workers: []lifecycle.Worker{recorder, silence, idempotency.NewSweeper("agent", deps.DB, deps.Clock), scrubber, keeper, caller, models, remotes, chats, search.NewWorker(db, deps.Clock, deps.Logger)},
 	}, nil
 }
+
+// retentionSlack is how much longer conversations are kept than an instance says: channel deletes its part first, which is found by them.
+const retentionSlack = time.Hour
 
 // holder names this process among those that share the store. The embedded store has one owner at a time, which keeps its name: a
 // process that was killed leaves a lease behind that nobody else can hold, and the next start goes on with it at once.
@@ -133,6 +217,12 @@ func holder(deps Deps) string {
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	agentv1.RegisterAgentServiceServer(r, s.management)
 	agentv1.RegisterTurnServiceServer(r, s.turns)
+	agentv1.RegisterPersonServiceServer(r, s.persons)
+	agentv1.RegisterChatServiceServer(r, s.chats)
+	agentv1.RegisterConversationServiceServer(r, s.conversations)
+	agentv1.RegisterSecretServiceServer(r, s.secrets)
+	agentv1.RegisterHandoffServiceServer(r, &handoffServer{handoffs: s.handoffs})
+	agentv1.RegisterReplyTurnServiceServer(r, &replyServer{handoffs: s.handoffs})
 }
 
 // Workers are what must run beside the RPCs.

@@ -27,6 +27,27 @@ func TestCasesOfTheReadme(t *testing.T) {
 	require.Empty(t, outcomes[0].Differences)
 }
 
+// The call in the README is one that can be published, and the answers of calls are read as it says.
+func TestCallsOfTheReadme(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	block := func(before string) string {
+		_, after, found := strings.Cut(string(readme), before+"\n\n```yaml\n")
+		require.True(t, found, before)
+		text, _, found := strings.Cut(after, "```")
+		require.True(t, found)
+		return text
+	}
+	node := "  " + strings.ReplaceAll(strings.TrimSpace(block("### Calls")), "\n", "\n  ")
+	require.Empty(t, agent.CheckDefinition([]byte("displayName: A\nfallback: lookup\nnodes:\n"+node+"\n  human: {}\n  opened: {}\n")))
+
+	source, err := os.ReadFile("../../deploy/examples/agents/entregas.yaml")
+	require.NoError(t, err)
+	cases := block("by the nodes that call:") + "cases:\n  - {name: a, turns: [{user: oi}]}\n"
+	_, err = agent.Rehearse(t.Context(), source, []byte(cases))
+	require.NoError(t, err)
+}
+
 // Every example has cases, and does what they say.
 func TestExamplesDoWhatTheirCasesSay(t *testing.T) {
 	files, err := filepath.Glob("../../deploy/examples/agents/*.yaml")

@@ -39,9 +39,11 @@ const eco = "displayName: Eco\ndescription: Repete\nfallback: eco\nnodes:\n  eco
 // contacts is a contacts service that remembers what it got.
 type contacts struct {
 	contactsv1.RecordServiceClient
-	mu       sync.Mutex
-	opened   map[string]int
-	recorded chan *contactsv1.TurnRecord
+	mu     sync.Mutex
+	opened map[string]int
+	// attributes are what is known about everybody.
+	attributes map[string]string
+	recorded   chan *contactsv1.TurnRecord
 }
 
 func (c *contacts) OpenAttendance(
@@ -55,7 +57,7 @@ func (c *contacts) OpenAttendance(
 		c.opened[r.GetRequestId()] = n
 	}
 	return &contactsv1.OpenAttendanceResponse{
-		AttendanceId: int64(n), InteractionId: "i" + strconv.Itoa(n), ContactId: "c1",
+		AttendanceId: int64(n), InteractionId: "i" + strconv.Itoa(n), ContactId: "c1", Attributes: c.attributes,
 	}, nil
 }
 
@@ -87,6 +89,7 @@ func (i *instances) Get(_ context.Context, slug string) (*accountsv1.Instance, e
 type fixture struct {
 	agentv1.AgentServiceClient
 	turns     agentv1.TurnServiceClient
+	secrets   agentv1.SecretServiceClient
 	service   *agent.Service
 	deps      agent.Deps
 	clock     *clock.Manual
@@ -109,6 +112,7 @@ func eachEngine(t *testing.T, test func(t *testing.T, f *fixture)) {
 		f.deps = agent.Deps{
 			DB: db, Clock: c, IDs: id.NewSource(c, nil), Box: box, Logger: slog.New(slog.DiscardHandler),
 			Metrics: prometheus.NewRegistry(), Contacts: f.contacts, Instances: f.instances,
+			Guard: loopback(), Version: "1.2.3",
 		}
 		f.service, err = agent.New(agent.Config{}, f.deps)
 		require.NoError(t, err)
@@ -119,6 +123,7 @@ func eachEngine(t *testing.T, test func(t *testing.T, f *fixture)) {
 		})
 		f.service.Register(channel)
 		f.AgentServiceClient, f.turns = agentv1.NewAgentServiceClient(channel), agentv1.NewTurnServiceClient(channel)
+		f.secrets = agentv1.NewSecretServiceClient(channel)
 		test(t, f)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
+	"github.com/prosa-chat/prosa/services/agent/internal/dryrun"
 	"github.com/prosa-chat/prosa/services/agent/internal/registry"
 	"github.com/prosa-chat/prosa/services/internal/auth"
 	"github.com/prosa-chat/prosa/services/internal/idempotency"
@@ -15,6 +16,7 @@ type managementServer struct {
 	agentv1.UnimplementedAgentServiceServer
 	agents    *registry.Registry
 	instances Instances
+	dry       *dryrun.Runner
 }
 
 // CreateAgent makes an agent with its first version.
@@ -71,11 +73,16 @@ func (s *managementServer) DeleteAgent(ctx context.Context, r *agentv1.DeleteAge
 	return &agentv1.DeleteAgentResponse{}, nil
 }
 
-// instanceExists asks for the instance unless the caller's key, which is of that instance, shows that there is one.
+// instanceExists asks for the instance.
 func (s *managementServer) instanceExists(ctx context.Context, instance string) error {
+	return instanceExists(ctx, s.instances, instance)
+}
+
+// instanceExists asks for an instance unless the caller's key, which is of that instance, shows that there is one.
+func instanceExists(ctx context.Context, instances Instances, instance string) error {
 	if auth.FromContext(ctx).Instance == instance {
 		return nil
 	}
-	_, err := s.instances.Get(ctx, instance)
+	_, err := instances.Get(ctx, instance)
 	return rpcerr.FromStore(err)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
+	"github.com/prosa-chat/prosa/services/agent/internal/engine"
 	"github.com/prosa-chat/prosa/services/agent/internal/registry"
 	"github.com/prosa-chat/prosa/services/agent/internal/turn"
 )
@@ -17,7 +18,7 @@ type turnServer struct {
 
 // RunTurn runs one turn.
 func (s *turnServer) RunTurn(ctx context.Context, r *agentv1.RunTurnRequest) (*agentv1.RunTurnResponse, error) {
-	return s.runner.Run(ctx, r)
+	return s.runner.Run(ctx, r, engine.Discard)
 }
 
 // LookupAgent says that an agent exists.

@@ -83,6 +83,7 @@ func (r *rig) counted(queued, requeued, delivered, dead, cancelled int) {
 prosa_channel_deliveries_total{state="cancelled"} %d
 prosa_channel_deliveries_total{state="dead"} %d
 prosa_channel_deliveries_total{state="delivered"} %d
+prosa_channel_deliveries_total{state="erased"} 0
 prosa_channel_deliveries_total{state="queued"} %d
 prosa_channel_deliveries_total{state="requeued"} %d
 `, cancelled, dead, delivered, queued, requeued)

@@ -69,6 +69,7 @@ type rig struct {
 	botAPIs    channelv1.BotApiServiceClient
 	bots       channelv1.BotApiInboundServiceClient
 	outbox     channelv1.DeliveryServiceClient
+	replies    channelv1.ReplyServiceClient
 	supervisor *lifecycle.Supervisor
 	workers    []lifecycle.Worker
 }
@@ -113,7 +114,7 @@ func (r *rig) build() {
 	logger := slog.New(slog.DiscardHandler)
 	r.metrics = prometheus.NewRegistry()
 	service, err := channel.New(r.config, channel.Deps{
-		DB: r.db, Clock: r.clock, IDs: id.NewSource(r.clock, nil), Box: box, Logger: logger, Metrics: r.metrics, Tracer: r.tracer, Agent: r.agent,
+		DB: r.db, Clock: r.clock, IDs: id.NewSource(r.clock, nil), Box: box, Logger: logger, Metrics: r.metrics, Tracer: r.tracer, Agent: r.agent, Replies: r.agent,
 		Instances: instances{}, Guard: egress.NewGuard([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, true), Version: "1.2.3", Rand: half{},
 	})
 	require.NoError(r.t, err)
@@ -129,7 +130,7 @@ func (r *rig) build() {
 	service.Register(local)
 	r.channels, r.inbound = channelv1.NewChannelServiceClient(local), channelv1.NewInboundServiceClient(local)
 	r.botAPIs, r.bots = channelv1.NewBotApiServiceClient(local), channelv1.NewBotApiInboundServiceClient(local)
-	r.outbox = channelv1.NewDeliveryServiceClient(local)
+	r.outbox, r.replies = channelv1.NewDeliveryServiceClient(local), channelv1.NewReplyServiceClient(local)
 	r.supervisor = lifecycle.NewSupervisor(logger, clock.System())
 	r.workers = service.Workers()
 	r.t.Cleanup(r.stop)
@@ -200,8 +201,8 @@ func (r *rig) lane(c *channelv1.Channel, person string) []store.Delivery {
 }
 
 // idleTimers is how many timers run while the workers wait: their polls, the
-// sweeper's and the three keepers'.
-const idleTimers = 8
+// sweeper's, the three keepers' and the retention's.
+const idleTimers = 9
 
 // advance moves a manual clock on when all workers wait for it.
 func (r *rig) advance(d time.Duration) {
@@ -260,6 +261,7 @@ type fakeAgent struct {
 	order    map[string][]string // texts by person, each once
 	running  map[string]bool
 	overlaps int
+	people   fakePeople
 }
 
 func newFakeAgent() *fakeAgent {

@@ -4,6 +4,7 @@ package channel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -27,6 +28,7 @@ import (
 	"github.com/prosa-chat/prosa/services/channel/internal/gate"
 	"github.com/prosa-chat/prosa/services/channel/internal/inbound"
 	"github.com/prosa-chat/prosa/services/channel/internal/outbox"
+	"github.com/prosa-chat/prosa/services/channel/internal/person"
 	"github.com/prosa-chat/prosa/services/channel/internal/redeliveries"
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
 	"github.com/prosa-chat/prosa/services/channel/internal/store/migrations"
@@ -35,11 +37,13 @@ import (
 	"github.com/prosa-chat/prosa/services/channel/internal/upkeep"
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/egress"
+	"github.com/prosa-chat/prosa/services/internal/erasure"
 	"github.com/prosa-chat/prosa/services/internal/id"
 	"github.com/prosa-chat/prosa/services/internal/idempotency"
 	"github.com/prosa-chat/prosa/services/internal/lifecycle"
 	"github.com/prosa-chat/prosa/services/internal/metric"
 	"github.com/prosa-chat/prosa/services/internal/pagetoken"
+	"github.com/prosa-chat/prosa/services/internal/retention"
 	"github.com/prosa-chat/prosa/services/internal/secretbox"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 	"github.com/prosa-chat/prosa/services/internal/webhook"
@@ -58,9 +62,15 @@ type Deps struct {
 	Metrics prometheus.Registerer
 	// Tracer makes the spans of turns and attempts. Nil, or one that keeps
 	// nothing, makes none, and nothing of traces is stored or sent.
-	Tracer    trace.TracerProvider
-	Agent     agentv1.TurnServiceClient
+	Tracer trace.TracerProvider
+	Agent  agentv1.TurnServiceClient
+	// Replies takes what people say in the agent's place.
+	Replies   agentv1.ReplyTurnServiceClient
 	Instances Instances
+	// Persons does in the other services what a person may ask for by law.
+	Persons agentv1.PersonServiceClient
+	// ErasureLog keeps erasures apart from the stores. Nil keeps them nowhere else.
+	ErasureLog *erasure.Log
 	// Guard decides which webhooks may be called.
 	Guard *egress.Guard
 	// Version is Prosa's, for the User-Agent.
@@ -77,7 +87,9 @@ type Service struct {
 	botAPIs  *botapis.Server
 	inbound  *inbound.Server
 	bots     *inbound.BotServer
+	replies  *inbound.ReplyServer
 	outbox   *outbox.Server
+	persons  *person.Server
 	workers  []lifecycle.Worker
 }
 
@@ -115,6 +127,12 @@ func New(config Config, deps Deps) (*Service, error) {
 	doors, err := gate.New(gate.Limits{Endpoint: config.EndpointRate, Refused: config.RefusedRate}, deps.Clock, deps.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("make gate: %w", err)
+	}
+	erased := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "prosa_channel_messages_erased_total", Help: "Accepted messages that were not answered because their person was erased.",
+	})
+	if err := metric.Register(deps.Metrics, erased); err != nil {
+		return nil, fmt.Errorf("register metrics of channel: %w", err)
 	}
 	recovery := &recovery{store: rows, clock: deps.Clock}
 	tracer := tracing.New(deps.Tracer)
@@ -163,19 +181,37 @@ func New(config Config, deps Deps) (*Service, error) {
 		Store: rows, Instances: deps.Instances, PageTokens: s.channels.PageTokens, Clock: deps.Clock, Count: count, Resumed: deliverer.Resumed,
 		Again: again.Wake,
 	})
+	scrubber := erasure.NewScrubber("channel", deps.DB, deps.Clock, deps.Logger)
+	s.persons = person.New(person.Deps{
+		Store: rows, Agent: deps.Persons, Instances: deps.Instances, Hasher: erasure.NewHasher(deps.Box), Scrubber: scrubber,
+		PageTokens: s.channels.PageTokens, Clock: deps.Clock, Logger: deps.Logger, Log: deps.ErasureLog,
+		Workers:  person.Workers{Turns: func(store.ThreadKey) {}, Deliveries: deliverer.Revoke, Redeliveries: again.Revoke},
+		Messages: erased, Deliveries: count.WithLabelValues("erased"),
+	})
+	recovery.restore = s.persons.RestoreHere
+	keeper, err := retention.NewWorker(retention.Deps{
+		Service: "channel", DB: deps.DB, Store: rows, Instances: deps.Instances, Clock: deps.Clock, Logger: deps.Logger, Holder: deps.IDs.New(),
+		Kinds: store.RetiredKinds(), Metrics: deps.Metrics,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("register metrics of channel: %w", err)
+	}
+	s.workers = append(s.workers, scrubber, s.persons, keeper)
 	waiters := &inbound.Waiters{}
 	var turn inbound.Turns = noTurns{}
 	if !config.TurnsOff {
 		answerer, err := turns.New(turns.Config{
 			Pool: config.TurnPool, Lease: config.TurnLease, Timeout: config.TurnTimeout, Poll: config.Poll, Grace: config.StopGrace,
 		}, turns.Deps{
-			Store: rows, Agent: deps.Agent, Directory: known, Deliveries: deliverer, Clock: deps.Clock, IDs: deps.IDs, Rand: deps.Rand,
+			Store: rows, Agent: deps.Agent, Replies: deps.Replies, Directory: known, Deliveries: deliverer, Clock: deps.Clock, IDs: deps.IDs, Rand: deps.Rand,
 			Logger: deps.Logger, Metrics: deps.Metrics, Tracer: tracer, Answered: waiters.Answered, DeliveryCount: count, Recover: recovery.run,
+			Erased: func(messages int64) { erased.Add(float64(messages)) },
 		})
 		if err != nil {
 			return nil, fmt.Errorf("make turn worker: %w", err)
 		}
 		turn = answerer
+		s.persons.Workers.Turns = answerer.Revoke
 		s.workers = append(s.workers, answerer)
 	}
 	inbox, err := inbound.NewInbox(rows, turn, tracer, deps.Metrics)
@@ -189,6 +225,9 @@ func New(config Config, deps Deps) (*Service, error) {
 		Inbox: inbox, Directory: known, Tokens: botTokens, Gate: doors, Store: rows, Agent: deps.Agent, Waiters: waiters, Clock: deps.Clock,
 		IDs: deps.IDs, Secret: fingerprints, AnswerTimeout: config.AnswerTimeout, Poll: config.Poll,
 	})
+	s.replies = inbound.NewReplyServer(inbound.ReplyDeps{
+		Inbox: inbox, Store: rows, Agent: deps.Replies, Clock: deps.Clock, IDs: deps.IDs, Secret: fingerprints,
+	})
 	return s, nil
 }
 
@@ -197,21 +236,31 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	channelv1.RegisterChannelServiceServer(r, s.channels)
 	channelv1.RegisterBotApiServiceServer(r, s.botAPIs)
 	channelv1.RegisterDeliveryServiceServer(r, s.outbox)
+	channelv1.RegisterPersonServiceServer(r, s.persons)
 	channelv1.RegisterInboundServiceServer(r, s.inbound)
 	channelv1.RegisterBotApiInboundServiceServer(r, s.bots)
+	channelv1.RegisterReplyServiceServer(r, s.replies)
 }
 
 // Workers are what must run for messages to be answered and delivered.
 func (s *Service) Workers() []lifecycle.Worker { return s.workers }
 
 // Ready reports whether the service can take messages.
-func (s *Service) Ready(ctx context.Context) error { return s.store.Ping(ctx) }
+func (s *Service) Ready(ctx context.Context) error {
+	return errors.Join(s.store.Ping(ctx), s.persons.Ready())
+}
+
+// Restore erases again who came back with older copies of the stores. It is to
+// be called before the workers run; where it fails they try again.
+func (s *Service) Restore(ctx context.Context) error { return s.persons.Restore(ctx) }
 
 // recovery takes back, once and before the first claim, the leases that the
-// process before this one left behind when it was killed.
+// process before this one left behind when it was killed, and what an older copy
+// of the store has of persons who are erased.
 type recovery struct {
-	store *store.Store
-	clock clock.Clock
+	store   *store.Store
+	clock   clock.Clock
+	restore func(ctx context.Context) error
 
 	mu   sync.Mutex
 	done bool
@@ -220,11 +269,16 @@ type recovery struct {
 func (r *recovery) run(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.done || !r.store.Exclusive() {
+	if r.done {
 		return nil
 	}
-	if err := r.store.VoidLeases(ctx, r.clock.Now()); err != nil {
-		return fmt.Errorf("take back leases: %w", err)
+	if err := r.restore(ctx); err != nil {
+		return err
+	}
+	if r.store.Exclusive() {
+		if err := r.store.VoidLeases(ctx, r.clock.Now()); err != nil {
+			return fmt.Errorf("take back leases: %w", err)
+		}
 	}
 	r.done = true
 	return nil

@@ -7,6 +7,8 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
@@ -15,9 +17,11 @@ import (
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
 	"github.com/prosa-chat/prosa/services/contacts/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/clock"
+	"github.com/prosa-chat/prosa/services/internal/erasure"
 	"github.com/prosa-chat/prosa/services/internal/id"
 	"github.com/prosa-chat/prosa/services/internal/lifecycle"
 	"github.com/prosa-chat/prosa/services/internal/pagetoken"
+	"github.com/prosa-chat/prosa/services/internal/retention"
 	"github.com/prosa-chat/prosa/services/internal/secretbox"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 )
@@ -40,6 +44,8 @@ type Deps struct {
 	// Box gives the key for page tokens.
 	Box       *secretbox.Box
 	Instances Instances
+	// Logger gets what no caller is told. Nil discards.
+	Logger *slog.Logger
 	// Metrics gets the prosa_contacts_… metrics. Nil keeps them to the service.
 	Metrics prometheus.Registerer
 }
@@ -50,6 +56,8 @@ type Service struct {
 	records     *recordServer
 	contacts    *contactsServer
 	attendances *attendanceServer
+	persons     *personServer
+	workers     []lifecycle.Worker
 }
 
 // Migrations are the steps of the schema of the service's store.
@@ -61,19 +69,46 @@ func New(_ Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register metrics of contacts: %w", err)
 	}
-	db, extents := store.New(deps.DB), newExtentCache()
+	db, extents, picks := store.New(deps.DB), newExtentCache(), newPicks()
+	if deps.Logger == nil {
+		deps.Logger = slog.New(slog.DiscardHandler)
+	}
+	hasher, located := erasure.NewHasher(deps.Box), &places{instances: deps.Instances}
+	scrubber := erasure.NewScrubber("contacts", deps.DB, deps.Clock, deps.Logger)
+	keeper, err := retention.NewWorker(retention.Deps{
+		Service: "contacts", DB: deps.DB, Store: db, Instances: deps.Instances, Clock: deps.Clock, Logger: deps.Logger, Holder: holder(deps),
+		Kinds: []string{store.KindContacts, store.KindAttributes, store.KindAttendances, store.KindTurns, store.KindEvents},
+		Slack: retentionSlack, Metrics: deps.Metrics,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("register metrics of contacts: %w", err)
+	}
 	return &Service{
 		store:   db,
-		records: &recordServer{store: db, ids: deps.IDs, metrics: m},
+		records: &recordServer{store: db, ids: deps.IDs, hasher: hasher, metrics: m},
 		contacts: &contactsServer{
-			queries: &queries{store: db, extents: extents, maxHistoryBytes: maxHistoryBytes},
-			events:  &eventQueries{store: db, extents: extents, maxBytes: maxHistoryBytes},
+			queries: &queries{store: db, extents: extents, picks: picks, maxHistoryBytes: maxHistoryBytes},
+			events:  &eventQueries{store: db, extents: extents, picks: picks, maxBytes: maxHistoryBytes},
 			pages:   pagetoken.New(deps.Box.Derive("contacts/pagetoken"), deps.Clock),
-			places:  &places{instances: deps.Instances},
+			places:  located,
 			metrics: m,
 		},
 		attendances: &attendanceServer{store: db, instances: deps.Instances, ids: deps.IDs, metrics: m},
+		persons:     &personServer{store: db, places: located, hasher: hasher, scrubber: scrubber, clock: deps.Clock},
+		workers:     []lifecycle.Worker{scrubber, keeper},
 	}, nil
+}
+
+// retentionSlack is how much longer attendances are kept than an instance says: the other services delete theirs first, for a person's
+// conversations are found by attendances.
+const retentionSlack = 2 * time.Hour
+
+// holder names this process among those that share the store.
+func holder(deps Deps) string {
+	if deps.DB.Dialect() == sqldb.SQLite {
+		return "embedded"
+	}
+	return deps.IDs.New()
 }
 
 // Register offers the service's RPCs on a server.
@@ -81,10 +116,11 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	contactsv1.RegisterRecordServiceServer(r, s.records)
 	contactsv1.RegisterContactsServiceServer(r, s.contacts)
 	contactsv1.RegisterAttendanceServiceServer(r, s.attendances)
+	contactsv1.RegisterPersonServiceServer(r, s.persons)
 }
 
-// Workers are what must run beside the RPCs: nothing.
-func (s *Service) Workers() []lifecycle.Worker { return nil }
+// Workers are what must run beside the RPCs.
+func (s *Service) Workers() []lifecycle.Worker { return s.workers }
 
 // Ready reports whether the service can answer, and if not, why.
 func (s *Service) Ready(ctx context.Context) error {

@@ -5,8 +5,8 @@ import (
 	"time"
 
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
-	"github.com/prosa-chat/prosa/services/contacts/internal/day"
 	"github.com/prosa-chat/prosa/services/contacts/internal/store"
+	"github.com/prosa-chat/prosa/services/internal/day"
 	"github.com/prosa-chat/prosa/services/internal/pagetoken"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )

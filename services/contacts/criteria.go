@@ -6,8 +6,8 @@ import (
 
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
 	"github.com/prosa-chat/prosa/services/contacts/internal/attribute"
-	"github.com/prosa-chat/prosa/services/contacts/internal/day"
 	"github.com/prosa-chat/prosa/services/contacts/internal/store"
+	"github.com/prosa-chat/prosa/services/internal/day"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
 

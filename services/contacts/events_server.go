@@ -7,8 +7,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
-	"github.com/prosa-chat/prosa/services/contacts/internal/day"
 	"github.com/prosa-chat/prosa/services/contacts/internal/store"
+	"github.com/prosa-chat/prosa/services/internal/day"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
 

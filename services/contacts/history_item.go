@@ -44,7 +44,7 @@ func historyItems(record *contactsv1.TurnRecord) []*contactsv1.HistoryItem {
 	var last *contactsv1.HistoryItem
 	for _, message := range record.GetAnswer() {
 		sender := senderBot
-		if message.GetOrigin() == messagev1.Origin_ORIGIN_HUMAN {
+		if record.GetAnsweredByHuman() || message.GetOrigin() == messagev1.Origin_ORIGIN_HUMAN {
 			sender = senderHuman
 		}
 		if last == nil || last.GetSender() != sender {

@@ -19,6 +19,7 @@ type metrics struct {
 const (
 	resultNew      = "new"
 	resultRepeated = "repeated"
+	resultUnknown  = "unknown" // of no attendance; nothing was stored
 	pageFirst      = "first"
 	pageNext       = "next"
 )
@@ -31,7 +32,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		}, []string{"result"}),
 		turns: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "prosa_contacts_turns_total",
-			Help: "Turns that are on disk after they were handed over, by result: new, repeated.",
+			Help: "Turns that were handed over, by result: new and repeated are on disk, unknown are of no attendance.",
 		}, []string{"result"}),
 		queries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "prosa_contacts_queries_total",
@@ -51,6 +52,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		m.turns.WithLabelValues(result)
 		m.imported.WithLabelValues(result)
 	}
+	m.turns.WithLabelValues(resultUnknown)
 	for _, page := range []string{pageFirst, pageNext} {
 		m.queries.WithLabelValues(page)
 		m.eventQueries.WithLabelValues(page)

@@ -17,6 +17,7 @@ type queryStore interface {
 	Attendances(ctx context.Context, instance string) (last, count int64, err error)
 	Contacts(ctx context.Context, instance string, p store.People, limit int) ([]string, error)
 	Measure(ctx context.Context, f store.Filter) (store.Extent, error)
+	Select(ctx context.Context, f store.Filter) ([]int64, error)
 	Page(ctx context.Context, f store.Filter, limit int) ([]store.Attendance, error)
 	Attributes(ctx context.Context, instance string, contacts []string) (map[string]map[string]string, error)
 	Weights(ctx context.Context, instance string, attendances []int64) (map[int64]int64, error)
@@ -28,6 +29,7 @@ type queryStore interface {
 type queries struct {
 	store           queryStore
 	extents         *extentCache
+	picks           *picks
 	maxHistoryBytes int64
 }
 
@@ -63,23 +65,49 @@ func (q *queries) begin(ctx context.Context, c criteria, place *time.Location) (
 			w.Contacts = contacts
 		}
 	}
-	w.Low, w.High = 1, last
+	w.Low, w.High, w.Deleted = 1, last, last-count
+	f := w.filter(c)
 	var extent store.Extent
-	if c.people == nil {
-		f := w.filter(c)
+	switch {
+	case c.people == nil:
 		f.Low, f.High = 0, 0
 		extent, err = q.extents.measure(f, last, last-count, func(low, high int64) (store.Extent, error) {
 			f.Low, f.High = low, high
 			return q.store.Measure(ctx, f)
 		})
-	} else {
-		extent, err = q.store.Measure(ctx, w.filter(c))
+	case f.Contiguous():
+		extent, err = q.store.Measure(ctx, f)
+	default:
+		// Who has an attribute changes, so those who are not pinned are looked up anew.
+		var numbers []int64
+		numbers, err = q.pick(ctx, w, f, f.Contacts == nil)
+		extent = extentOf(numbers)
 	}
 	if err != nil {
 		return walk{}, err
 	}
 	w.Low, w.High, w.Count = extent.Low, extent.High, extent.Count
+	passed := extent.High - extent.Low + 1 - extent.Count
+	w.Picked = !f.Contiguous() && extent.Count <= maxPicked && (!f.OnlyDays() || passed > maxPassed)
 	return w, nil
+}
+
+// pick is the numbers of what a filter finds, the least first.
+func (q *queries) pick(ctx context.Context, w walk, f store.Filter, anew bool) ([]int64, error) {
+	key := f
+	key.Low, key.High = 0, 0
+	return q.picks.between(key, f.Low, f.High, w.Deleted, anew, func(low, high int64) ([]int64, error) {
+		f.Low, f.High = low, high
+		return q.store.Select(ctx, f)
+	})
+}
+
+// extentOf is the extent of numbers, the least first.
+func extentOf(numbers []int64) store.Extent {
+	if len(numbers) == 0 {
+		return store.Extent{}
+	}
+	return store.Extent{Count: int64(len(numbers)), Low: numbers[0], High: numbers[len(numbers)-1]}
 }
 
 // filter is what is left of a walk.
@@ -101,7 +129,7 @@ func (q *queries) page(ctx context.Context, c criteria, w walk) (found, error) {
 	if w.Count == 0 {
 		return result, nil
 	}
-	page, err := q.store.Page(ctx, w.filter(c), c.limit+1)
+	page, err := q.read(ctx, c, w, c.limit+1)
 	if err != nil {
 		return found{}, err
 	}
@@ -124,6 +152,29 @@ func (q *queries) page(ctx context.Context, c criteria, w walk) (found, error) {
 		result.next = &w
 	}
 	return result, q.complete(ctx, c, &result)
+}
+
+// read gives what is next in a walk, so many at most.
+func (q *queries) read(ctx context.Context, c criteria, w walk, limit int) ([]store.Attendance, error) {
+	f := w.filter(c)
+	if !w.Picked {
+		return q.store.Page(ctx, f, limit)
+	}
+	numbers, err := q.pick(ctx, w, f, false)
+	if err != nil {
+		return nil, err
+	}
+	var page []store.Attendance
+	for len(page) < limit && len(numbers) > 0 { // once, unless some were deleted meanwhile
+		rest := max(0, len(numbers)-(limit-len(page)))
+		f.Numbers, numbers = numbers[rest:], numbers[:rest]
+		part, err := q.store.Page(ctx, f, limit)
+		if err != nil {
+			return nil, err
+		}
+		page = append(page, part...)
+	}
+	return page, nil
 }
 
 // fitting is how many attendances of a page can be given with their history and events, at least one.

@@ -440,7 +440,11 @@ func TestUnknownInstanceLooksLikeAWrongKey(t *testing.T) {
 func TestClosedStore(t *testing.T) {
 	eachEngine(t, func(t *testing.T, f *fixture) {
 		require.NoError(t, f.service.Ready(t.Context()))
-		require.Empty(t, f.service.Workers())
+		var workers []string
+		for _, worker := range f.service.Workers() {
+			workers = append(workers, worker.Name())
+		}
+		require.Equal(t, []string{"contacts-scrubber", "contacts-retention"}, workers)
 		require.NoError(t, f.db.Close())
 		require.Error(t, f.service.Ready(t.Context()))
 		_, err := f.records.RecordTurns(t.Context(), &contactsv1.RecordTurnsRequest{Instance: "acme", Turns: []*contactsv1.TurnRecord{turn(1, "1")}})

@@ -1,18 +1,18 @@
 package contacts
 
 import (
+	"cmp"
 	"context"
-	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
-	"google.golang.org/grpc/codes"
-
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
 	"github.com/prosa-chat/prosa/services/contacts/internal/attribute"
 	"github.com/prosa-chat/prosa/services/contacts/internal/store"
+	"github.com/prosa-chat/prosa/services/internal/erasure"
 	"github.com/prosa-chat/prosa/services/internal/id"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
@@ -24,7 +24,7 @@ const maxAttributeName = 256
 // recordStore is what recording needs of the store.
 type recordStore interface {
 	OpenAttendance(ctx context.Context, o store.Opening) (store.Opened, error)
-	RecordTurns(ctx context.Context, instance string, turns []store.Turn) (fresh int, err error)
+	RecordTurns(ctx context.Context, instance string, turns []store.Turn) (fresh int, unknown []int64, err error)
 }
 
 // recordServer is RecordService.
@@ -32,6 +32,7 @@ type recordServer struct {
 	contactsv1.UnimplementedRecordServiceServer
 	store   recordStore
 	ids     *id.Source
+	hasher  *erasure.Hasher
 	metrics *metrics
 }
 
@@ -43,15 +44,18 @@ func (s *recordServer) OpenAttendance(ctx context.Context, r *contactsv1.OpenAtt
 	opened, err := s.store.OpenAttendance(ctx, store.Opening{
 		Instance:      r.GetInstance(),
 		RequestID:     r.GetRequestId(),
-		InteractionID: s.ids.New(),
+		InteractionID: cmp.Or(r.GetInteractionId(), s.ids.New()),
 		ContactID:     s.ids.New(),
 		Identifier:    r.GetIdentifier(),
 		AssistantID:   r.GetAssistantId(),
 		Source:        r.GetSource(),
 		Time:          r.GetTime().AsTime(),
+		Person: erasure.Subject{
+			Hasher: s.hasher, Instance: r.GetInstance(), Identifier: r.GetIdentifier(), Accepted: r.GetTime().AsTime(),
+		},
 	})
 	if err != nil {
-		return nil, rpcerr.FromStore(err)
+		return nil, fromErased(err)
 	}
 	result := resultNew
 	if opened.Repeated {
@@ -66,7 +70,7 @@ func (s *recordServer) OpenAttendance(ctx context.Context, r *contactsv1.OpenAtt
 	}, nil
 }
 
-// RecordTurns stores finished turns, all or none.
+// RecordTurns stores finished turns, all or none but those of attendances that are not there.
 func (s *recordServer) RecordTurns(ctx context.Context, r *contactsv1.RecordTurnsRequest) (*contactsv1.RecordTurnsResponse, error) {
 	turns := make([]store.Turn, len(r.GetTurns()))
 	var violations []rpcerr.Violation
@@ -99,18 +103,20 @@ func (s *recordServer) RecordTurns(ctx context.Context, r *contactsv1.RecordTurn
 	if len(violations) > 0 {
 		return nil, rpcerr.Invalid(violations...)
 	}
-	fresh, err := s.store.RecordTurns(ctx, r.GetInstance(), turns)
-	var missing *store.AttendanceNotFoundError
-	switch {
-	case errors.As(err, &missing):
-		return nil, rpcerr.New(codes.NotFound, contactsv1.ErrorReason_ERROR_REASON_ATTENDANCE_NOT_FOUND, "no such attendance",
-			"id", strconv.FormatInt(missing.ID, 10))
-	case err != nil:
+	fresh, unknown, err := s.store.RecordTurns(ctx, r.GetInstance(), turns)
+	if err != nil {
 		return nil, rpcerr.FromStore(err)
 	}
+	lost := 0
+	for i := range turns {
+		if slices.Contains(unknown, turns[i].AttendanceID) {
+			lost++
+		}
+	}
 	s.metrics.turns.WithLabelValues(resultNew).Add(float64(fresh))
-	s.metrics.turns.WithLabelValues(resultRepeated).Add(float64(len(turns) - fresh))
-	return &contactsv1.RecordTurnsResponse{}, nil
+	s.metrics.turns.WithLabelValues(resultUnknown).Add(float64(lost))
+	s.metrics.turns.WithLabelValues(resultRepeated).Add(float64(len(turns) - fresh - lost))
+	return &contactsv1.RecordTurnsResponse{UnknownAttendanceIds: unknown}, nil
 }
 
 func events(record *contactsv1.TurnRecord) []store.Event {

@@ -38,6 +38,14 @@ func TestOpenAttendance(t *testing.T) {
 		require.Equal(t, first.GetAttendanceId(), again.GetAttendanceId())
 		require.Equal(t, first.GetInteractionId(), again.GetInteractionId())
 
+		// Who opens it may have chosen its identifier; the first call decides.
+		const chosen = "64a1b2c3d4e5f6a7b8c9d0e1"
+		for _, given := range []string{chosen, "64a1b2c3d4e5f6a7b8c9d0e2", ""} {
+			named := f.open(t, "acme", "ana", func(r *contactsv1.OpenAttendanceRequest) { r.RequestId, r.InteractionId = chosen, given })
+			require.Equal(t, chosen, named.GetInteractionId())
+			require.Equal(t, int64(3), named.GetAttendanceId())
+		}
+
 		// The same person's name in another instance is another person, and counts from 1.
 		other := f.open(t, "other", "ana", func(r *contactsv1.OpenAttendanceRequest) { r.RequestId = "request-1" })
 		require.Equal(t, int64(1), other.GetAttendanceId())
@@ -129,19 +137,49 @@ func TestRecordedTurnIsGivenBack(t *testing.T) {
 	})
 }
 
+// What was erased is named, and holds up nothing else.
 func TestRecordTurnsOfNoAttendance(t *testing.T) {
 	eachEngine(t, func(t *testing.T, f *fixture) {
 		number := f.open(t, "acme", "ana", nil).GetAttendanceId()
-		_, err := f.records.RecordTurns(t.Context(), &contactsv1.RecordTurnsRequest{
-			Instance: "acme", Turns: []*contactsv1.TurnRecord{turn(number, "1"), turn(number+1, "2")},
+		response, err := f.records.RecordTurns(t.Context(), &contactsv1.RecordTurnsRequest{
+			Instance: "acme", Turns: []*contactsv1.TurnRecord{turn(number+1, "2"), turn(number, "1"), turn(number+1, "3")},
 		})
-		requireFailure(t, err, codes.NotFound, "ATTENDANCE_NOT_FOUND")
-		_, err = f.records.RecordTurns(t.Context(), &contactsv1.RecordTurnsRequest{
-			Instance: "other", Turns: []*contactsv1.TurnRecord{turn(number, "1")},
+		require.NoError(t, err)
+		require.Equal(t, []int64{number + 1}, response.GetUnknownAttendanceIds())
+		response, err = f.records.RecordTurns(t.Context(), &contactsv1.RecordTurnsRequest{
+			Instance: "other", Turns: []*contactsv1.TurnRecord{turn(number, "4")},
 		})
-		requireFailure(t, err, codes.NotFound, "ATTENDANCE_NOT_FOUND")
-		got := f.query(t, &contactsv1.QueryContactsRequest{Instance: "acme"}).GetContacts()[0]
-		require.Zero(t, got.GetInteractions())
+		require.NoError(t, err)
+		require.Equal(t, []int64{number}, response.GetUnknownAttendanceIds())
+		got := f.query(t, &contactsv1.QueryContactsRequest{Instance: "acme"}).GetContacts()
+		require.Len(t, got, 1)
+		require.EqualValues(t, 1, got[0].GetInteractions())
+		require.NoError(t, testutil.GatherAndCompare(f.metrics, strings.NewReader(`
+			# HELP prosa_contacts_turns_total Turns that were handed over, by result: new and repeated are on disk, unknown are of no attendance.
+			# TYPE prosa_contacts_turns_total counter
+			prosa_contacts_turns_total{result="new"} 1
+			prosa_contacts_turns_total{result="repeated"} 0
+			prosa_contacts_turns_total{result="unknown"} 3
+		`), "prosa_contacts_turns_total"))
+	})
+}
+
+// What a human agent says is theirs in the history, and no interaction of the person.
+func TestWordsOfHumans(t *testing.T) {
+	eachEngine(t, func(t *testing.T, f *fixture) {
+		number := f.open(t, "acme", "ana", nil).GetAttendanceId()
+		reply := turn(number, "2")
+		reply.UserText, reply.AnsweredByHuman = "", true
+		f.record(t, "acme", turn(number, "1"), reply)
+		got := f.query(t, &contactsv1.QueryContactsRequest{
+			Instance: "acme", Filters: &contactsv1.ContactFilters{Id: &number}, Flags: &contactsv1.ContactFlags{History: true},
+		}).GetContacts()[0]
+		require.EqualValues(t, 1, got.GetInteractions())
+		var senders []string
+		for _, item := range got.GetHistory() {
+			senders = append(senders, item.GetSender())
+		}
+		require.Equal(t, []string{"user", "bot", "human"}, senders)
 	})
 }
 
@@ -177,7 +215,7 @@ func TestRecordTurnsAgainAndAtOnce(t *testing.T) {
 		for n := range 20 {
 			require.Equal(t, fmt.Sprint("user ", n), got.GetHistory()[2*n].GetMessages()[0].GetText().GetText(), "in order")
 		}
-		require.Equal(t, 2, testutil.CollectAndCount(f.metrics, "prosa_contacts_turns_total"))
+		require.Equal(t, 3, testutil.CollectAndCount(f.metrics, "prosa_contacts_turns_total"))
 	})
 }
 

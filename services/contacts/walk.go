@@ -22,6 +22,10 @@ type walk struct {
 	// From and Until are when the days or seconds asked for begin and end, in Unix microseconds; the instance may have moved since.
 	From  *int64 `json:"f,omitempty"`
 	Until *int64 `json:"u,omitempty"`
+	// Picked says that what matched is looked up in a list of it; see picks.
+	Picked bool `json:"k,omitempty"`
+	// Deleted is how many had been deleted when the walk began.
+	Deleted int64 `json:"d,omitempty"`
 	// Contacts are the persons who matched, unless they were more than maxPinned.
 	Contacts []string `json:"p,omitempty"`
 }

@@ -14,13 +14,15 @@ import (
 )
 
 // conserved says that metrics agree with I3: every accepted message is
-// answered, set aside, cancelled or waits, and so is every delivery.
+// answered, set aside, cancelled, erased or waits, and so is every delivery.
 func conserved(values map[string]float64) bool {
 	turns := func(outcome string) float64 { return values[`prosa_channel_turns_total{outcome="`+outcome+`"}`] }
 	deliveries := func(state string) float64 { return values[`prosa_channel_deliveries_total{state="`+state+`"}`] }
 	return values["prosa_channel_messages_accepted_total"] ==
-		turns("answered")+turns("set_aside")+values["prosa_channel_messages_cancelled_total"]+values["prosa_channel_messages_pending"] &&
-		deliveries("queued")+deliveries("requeued") == deliveries("delivered")+deliveries("dead")+deliveries("cancelled")+values["prosa_channel_deliveries_pending"]
+		turns("answered")+turns("set_aside")+values["prosa_channel_messages_cancelled_total"]+values["prosa_channel_messages_erased_total"]+
+			values["prosa_channel_messages_pending"] &&
+		deliveries("queued")+deliveries("requeued") == deliveries("delivered")+deliveries("dead")+deliveries("cancelled")+deliveries("erased")+
+			values["prosa_channel_deliveries_pending"]
 }
 
 // TestConservation checks I3 on the metrics after deliveries that arrive, that

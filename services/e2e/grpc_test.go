@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -102,7 +103,25 @@ func bind(t *testing.T, c call, v values) (protoreflect.MethodDescriptor, proto.
 	}
 	for i, name := range names {
 		field := method.Input().Fields().ByName(protoreflect.Name(name))
-		request.Set(field, protoreflect.ValueOfString(found[i]))
+		var bits int
+		switch field.Kind() {
+		case protoreflect.Int64Kind:
+			bits = 64
+		case protoreflect.Int32Kind:
+			bits = 32
+		default:
+			request.Set(field, protoreflect.ValueOfString(found[i]))
+			continue
+		}
+		number, err := strconv.ParseInt(found[i], 10, bits)
+		if err != nil {
+			return nil, nil, false
+		}
+		if bits == 32 {
+			request.Set(field, protoreflect.ValueOfInt32(int32(number)))
+		} else {
+			request.Set(field, protoreflect.ValueOfInt64(number))
+		}
 	}
 	return method, request, true
 }

@@ -20,9 +20,19 @@ import (
 type place struct {
 	instance, apiKey, agent, channel, botAPI string
 	assistant, attendance                    int64
+	// secret is the name of a secret.
+	secret string
+	// handed are attendances that people have, one for each call about such.
+	handed [3]int64
 	// person is a person whom only this place knows; attribute is the value of
 	// each of their attributes; external is the id of another system.
 	person, attribute, external string
+	// key has every scope in the place.
+	key string
+	// message is an answer in the conversation interaction.
+	message string
+	// chat is a conversation that no channel has, and spoken an answer in it.
+	chat, spoken string
 	// delivery is one that is dead, for that contact in that interaction.
 	delivery, contact, interaction string
 	// pages are tokens of second pages, by the method that gave them.
@@ -32,12 +42,16 @@ type place struct {
 // nowhere has the form of a place, and nothing of it exists.
 var nowhere = place{
 	instance: "nowhere", apiKey: "0123456789abcdef01234561", agent: "0123456789abcdef01234562", channel: "0123456789abcdef01234563",
-	botAPI:   "0123456789abcdef01234564",
+	botAPI:  "0123456789abcdef01234564",
+	message: "0123456789abcdef01234568",
+	chat:    "0123456789abcdef01234569", spoken: "0123456789abcdef0123456a",
 	delivery: "0123456789abcdef01234565", contact: "0123456789abcdef01234566", interaction: "0123456789abcdef01234567",
-	assistant: 1 << 40, attendance: 1 << 41, person: "nobody", attribute: "99999999999", external: "nothing",
+	assistant: 1 << 40, secret: "nowhere_secret", attendance: 1 << 41, handed: [3]int64{1 << 41, 1 << 41, 1 << 41}, person: "nobody", attribute: "99999999999", external: "nothing",
 	pages: map[protoreflect.Name]string{
-		"ListInstances": forged, "ListApiKeys": forged, "ListAgents": forged, "ListChannels": forged, "ListBotApis": forged,
-		"ListDeliveries": forged, "ReplayDeliveries": forged, "QueryContacts": forged, "QueryEvents": forged,
+		"ListConversations": forged, "ListMessages": forged,
+		"ListAgentVersions": forged, "ListSecrets": forged,
+		"ListInstances": forged, "ListApiKeys": forged, "GetUsage": forged, "ListAgents": forged, "ListChannels": forged, "ListBotApis": forged,
+		"ListErasures": forged, "ListDeliveries": forged, "ReplayDeliveries": forged, "QueryContacts": forged, "QueryEvents": forged,
 	},
 }
 
@@ -77,7 +91,22 @@ var wallCalls = map[protoreflect.FullName]func(p place) []proto.Message{
 	"prosa.accounts.v1.AccountsService.DeleteApiKey": func(p place) []proto.Message {
 		return []proto.Message{&accountsv1.DeleteApiKeyRequest{Instance: p.instance, Id: p.apiKey}}
 	},
+	"prosa.accounts.v1.UsageService.GetUsage": func(p place) []proto.Message {
+		return []proto.Message{&accountsv1.GetUsageRequest{Instance: p.instance, PageSize: 1, PageToken: p.pages["GetUsage"]}}
+	},
 
+	"prosa.agent.v1.ChatService.CompleteChat": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.CompleteChatRequest{IdConversation: p.chat, Text: "oi"}}
+	},
+	"prosa.agent.v1.ChatService.StreamChat": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.StreamChatRequest{IdConversation: p.chat, Text: "oi"}}
+	},
+	"prosa.agent.v1.ChatService.ResumeChat": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.ResumeChatRequest{IdConversation: p.chat, Idmessage: p.spoken}}
+	},
+	"prosa.agent.v1.ChatService.StopChat": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.StopChatRequest{IdConversation: p.chat}}
+	},
 	"prosa.agent.v1.AgentService.CreateAgent": func(p place) []proto.Message {
 		return []proto.Message{&agentv1.CreateAgentRequest{
 			Instance: p.instance, Agent: &agentv1.Agent{Id: p.agent, AssistantId: p.assistant, Definition: structpb.NewStringValue(harness.Echo)},
@@ -95,8 +124,68 @@ var wallCalls = map[protoreflect.FullName]func(p place) []proto.Message{
 			Agent: &agentv1.Agent{Id: p.agent, AssistantId: p.assistant, DisplayName: "changed"},
 		}}
 	},
+	"prosa.agent.v1.AgentService.ListAgentVersions": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.ListAgentVersionsRequest{
+			Instance: p.instance, Id: p.agent, PageSize: 1, PageToken: p.pages["ListAgentVersions"],
+		}}
+	},
+	"prosa.agent.v1.AgentService.GetAgentVersion": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.GetAgentVersionRequest{Instance: p.instance, Id: p.agent, Version: 1}}
+	},
+	"prosa.agent.v1.AgentService.RollbackAgent": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.RollbackAgentRequest{Instance: p.instance, Id: p.agent, Version: 1}}
+	},
+	"prosa.agent.v1.AgentService.TestAgent": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.TestAgentRequest{Instance: p.instance, Id: p.agent, Text: "oi"}}
+	},
+	"prosa.agent.v1.ConversationService.ListConversations": func(p place) []proto.Message {
+		request := &agentv1.ListConversationsRequest{}
+		if cursor := p.pages["ListConversations"]; cursor != "" {
+			request.Cursor, request.CurrentPage = cursor, 1
+		}
+		return []proto.Message{request}
+	},
+	"prosa.agent.v1.ConversationService.GetConversation": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.GetConversationRequest{IdConversation: p.interaction}}
+	},
+	"prosa.agent.v1.ConversationService.ListMessages": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.ListMessagesRequest{IdConversation: p.interaction, Cursor: p.pages["ListMessages"]}}
+	},
+	"prosa.agent.v1.ConversationService.CreateConversation": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.CreateConversationRequest{BotId: p.agent, Identifier: p.person}}
+	},
+	"prosa.agent.v1.ConversationService.UpdateConversation": func(p place) []proto.Message {
+		pairs := &structpb.Struct{Fields: map[string]*structpb.Value{"changed": structpb.NewBoolValue(true)}}
+		return []proto.Message{&agentv1.UpdateConversationRequest{ConvId: p.interaction, Meta: pairs}}
+	},
+	"prosa.agent.v1.ConversationService.RateMessage": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.RateMessageRequest{Idmessage: p.message, Feedback: "like"}}
+	},
+	"prosa.agent.v1.ConversationService.RateConversation": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.RateConversationRequest{Idconv: p.interaction, Survey: 5}}
+	},
+
+	"prosa.agent.v1.SecretService.SetSecret": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.SetSecretRequest{Instance: p.instance, Name: p.secret, Value: "changed"}}
+	},
+	"prosa.agent.v1.SecretService.ListSecrets": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.ListSecretsRequest{Instance: p.instance, PageSize: 1, PageToken: p.pages["ListSecrets"]}}
+	},
+	"prosa.agent.v1.SecretService.DeleteSecret": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.DeleteSecretRequest{Instance: p.instance, Name: p.secret}}
+	},
 	"prosa.agent.v1.AgentService.DeleteAgent": func(p place) []proto.Message {
 		return []proto.Message{&agentv1.DeleteAgentRequest{Instance: p.instance, Id: p.agent}}
+	},
+
+	"prosa.agent.v1.HandoffService.HandBackAttendance": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.HandBackAttendanceRequest{Instance: p.instance, Id: p.handed[0]}}
+	},
+	"prosa.agent.v1.HandoffService.FinishAttendance": func(p place) []proto.Message {
+		return []proto.Message{&agentv1.FinishAttendanceRequest{Instance: p.instance, Id: p.handed[1]}}
+	},
+	"prosa.channel.v1.ReplyService.ReplyToAttendance": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.ReplyToAttendanceRequest{Instance: p.instance, Id: p.handed[2], Text: "an answer"}}
 	},
 
 	"prosa.channel.v1.ChannelService.CreateChannel": func(p place) []proto.Message {
@@ -172,6 +261,19 @@ var wallCalls = map[protoreflect.FullName]func(p place) []proto.Message{
 			&channelv1.ListDeliveriesRequest{Instance: p.instance, EndpointId: p.channel, State: []channelv1.Delivery_State{channelv1.Delivery_DEAD}},
 		}
 	},
+	"prosa.channel.v1.PersonService.GetContact": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.GetContactRequest{Instance: p.instance, Identifier: p.person}}
+	},
+	"prosa.channel.v1.PersonService.EraseContact": func(p place) []proto.Message {
+		return []proto.Message{
+			&channelv1.EraseContactRequest{Instance: p.instance, Identifier: p.person, DryRun: true},
+			&channelv1.EraseContactRequest{Instance: p.instance, Identifier: "nobody but " + p.person},
+		}
+	},
+	"prosa.channel.v1.PersonService.ListErasures": func(p place) []proto.Message {
+		return []proto.Message{&channelv1.ListErasuresRequest{Instance: p.instance, PageSize: 1, PageToken: p.pages["ListErasures"]}}
+	},
+
 	"prosa.channel.v1.DeliveryService.GetDelivery": func(p place) []proto.Message {
 		return []proto.Message{&channelv1.GetDeliveryRequest{Instance: p.instance, Id: p.delivery}}
 	},

@@ -32,7 +32,7 @@ func nameFields(t *testing.T, message protoreflect.MessageDescriptor) []nameFiel
 			}
 			continue
 		}
-		if names(string(field.Name())) {
+		if names(string(field.Name())) || secretNames[field.FullName()] {
 			require.False(t, field.IsList(), "%s is a list of names: teach nameField to go into lists", field.FullName())
 			found = append(found, nameField{field})
 		}
@@ -40,12 +40,17 @@ func nameFields(t *testing.T, message protoreflect.MessageDescriptor) []nameFiel
 	return found
 }
 
+// secretNames are the fields by which secrets are named, which have no ids.
+var secretNames = map[protoreflect.FullName]bool{
+	"prosa.agent.v1.SetSecretRequest.name": true, "prosa.agent.v1.DeleteSecretRequest.name": true,
+}
+
 func names(field string) bool {
 	switch field {
-	case "instance", "slug", "id", "identifier", "pagination", "page_token", "cursor", "cpf", "phone", "email":
+	case "instance", "slug", "id", "identifier", "pagination", "page_token", "cursor", "cpf", "phone", "email", "idmessage", "idconv":
 		return true
 	}
-	return strings.HasSuffix(field, "_id") || strings.HasSuffix(field, "_identifier") || strings.HasPrefix(field, "identification_number")
+	return strings.HasSuffix(field, "_id") || strings.HasPrefix(field, "id_") || strings.HasSuffix(field, "_identifier") || strings.HasPrefix(field, "identification_number")
 }
 
 func (f nameField) last() protoreflect.FieldDescriptor { return f[len(f)-1] }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"strings"
 	"testing"
@@ -32,15 +34,20 @@ const (
 	sharedPerson = "pessoa"
 	// inboundToken ends the token of a place's channel, after its instance.
 	inboundToken = "-inbound-token-0123456789"
+	// secretValue ends the value of a place's secret, after its name.
+	secretValue = "-value-0123456789"
 	// answered begins what world.call gives for an answer.
 	answered = "OK "
 )
 
-// learner is an agent that keeps what it is told as every attribute.
+// learner is an agent that keeps what it is told as every attribute, until
+// somebody asks for people.
 const learner = `
 displayName: Aprende
 fallback: learn
+intents: [{name: people, examples: [atendente], goto: people}]
 nodes:
+  people: {handoff: {squad: geral}}
   learn:
     set:
       contact.cpf: "{{ input.text }}"
@@ -110,6 +117,14 @@ func (w *world) newPlace(t *testing.T, instance, attribute string, size int) (pl
 		}
 		p.agent, p.channel, p.apiKey = agent.GetId(), channel.GetId(), made.GetId()
 	}
+	for _, name := range []string{instance + "_another", instance + "_secret"} {
+		p.secret = name
+		w.must(t, &agentv1.SetSecretRequest{Instance: instance, Name: name, Value: name + secretValue}, "SetSecret", "")
+		w.secrets = append(w.secrets, name+secretValue)
+	}
+	w.must(t, &agentv1.UpdateAgentRequest{
+		Instance: instance, Id: p.agent, Agent: &agentv1.Agent{Definition: structpb.NewStringValue(learner)}, UpdateMask: named("definition"),
+	}, "UpdateAgent", "")
 	w.secrets = append(w.secrets, instance+inboundToken)
 	for i := range size {
 		made := w.must(t, &channelv1.CreateBotApiRequest{Instance: instance, BotApi: &channelv1.BotApi{AgentId: p.agent}}, "CreateBotApi",
@@ -135,14 +150,42 @@ func (w *world) newPlace(t *testing.T, instance, attribute string, size int) (pl
 		imported := w.must(t, importOf(p, suffix), "ImportAttendances", "").(*contactsv1.ImportAttendancesResponse).GetAttendances()
 		p.attendance = imported[0].GetId()
 	}
+	for i := range p.handed {
+		p.handed[i] = p.attendance + int64(i) + 1
+		w.speak(t, p, fmt.Sprintf("%s-handed-%d", instance, i), "atendente", p.handed[i])
+	}
 	w.bury(t, &p, size)
+	for n := range 2 {
+		w.must(t, &channelv1.EraseContactRequest{Instance: instance, Identifier: fmt.Sprint("nobody ", n)}, "EraseContact", "")
+	}
+	p.key = key
+	said := &agentv1.ListMessagesRequest{IdConversation: p.interaction}
+	p.message = w.mustAs(t, key, said, "ListMessages", "").(*agentv1.ListMessagesResponse).GetMessages()[1].GetId()
+	p.chat = w.mustAs(t, key, &agentv1.CreateConversationRequest{BotId: p.agent}, "CreateConversation", "").(*agentv1.CreateConversationResponse).GetId()
+	p.spoken = w.mustAs(t, key, &agentv1.CompleteChatRequest{IdConversation: p.chat, Text: "oi"}, "CompleteChat", "").(*agentv1.CompleteChatResponse).GetId()
+	chat := &contactsv1.QueryContactsRequest{Instance: instance, Filters: &contactsv1.ContactFilters{Identifier: &p.chat}}
+	require.Eventually(t, func() bool {
+		found := w.must(t, chat, "QueryContacts", "").(*contactsv1.QueryContactsResponse).GetContacts()
+		return len(found) == 1 && found[0].GetInteractions() == 1
+	}, stepWithin, queryPause)
+	said.Limit = proto.Int32(1)
 	p.pages = map[protoreflect.Name]string{
-		"ListInstances":    w.must(t, &accountsv1.ListInstancesRequest{PageSize: 1}, "ListInstances", "").(*accountsv1.ListInstancesResponse).GetNextPageToken(),
-		"ListApiKeys":      w.must(t, &accountsv1.ListApiKeysRequest{Instance: instance, PageSize: 1}, "ListApiKeys", "").(*accountsv1.ListApiKeysResponse).GetNextPageToken(),
+		"ListInstances": w.must(t, &accountsv1.ListInstancesRequest{PageSize: 1}, "ListInstances", "").(*accountsv1.ListInstancesResponse).GetNextPageToken(),
+		"ListApiKeys":   w.must(t, &accountsv1.ListApiKeysRequest{Instance: instance, PageSize: 1}, "ListApiKeys", "").(*accountsv1.ListApiKeysResponse).GetNextPageToken(),
+		"ListConversations": w.mustAs(t, key, &agentv1.ListConversationsRequest{
+			Limit: proto.Int32(1),
+		}, "ListConversations", "").(*agentv1.ListConversationsResponse).GetCursor(),
+		"ListMessages": w.mustAs(t, key, said, "ListMessages", "").(*agentv1.ListMessagesResponse).GetCursor(),
+		"ListAgentVersions": w.must(t, &agentv1.ListAgentVersionsRequest{
+			Instance: instance, Id: p.agent, PageSize: 1,
+		}, "ListAgentVersions", "").(*agentv1.ListAgentVersionsResponse).GetNextPageToken(),
+		"ListSecrets":      w.must(t, &agentv1.ListSecretsRequest{Instance: instance, PageSize: 1}, "ListSecrets", "").(*agentv1.ListSecretsResponse).GetNextPageToken(),
+		"GetUsage":         w.must(t, &accountsv1.GetUsageRequest{Instance: instance, PageSize: 1}, "GetUsage", "").(*accountsv1.GetUsageResponse).GetNextPageToken(),
 		"ListAgents":       w.must(t, &agentv1.ListAgentsRequest{Instance: instance, PageSize: 1}, "ListAgents", "").(*agentv1.ListAgentsResponse).GetNextPageToken(),
 		"ListChannels":     w.must(t, &channelv1.ListChannelsRequest{Instance: instance, PageSize: 1}, "ListChannels", "").(*channelv1.ListChannelsResponse).GetNextPageToken(),
 		"ListBotApis":      w.must(t, &channelv1.ListBotApisRequest{Instance: instance, PageSize: 1}, "ListBotApis", "").(*channelv1.ListBotApisResponse).GetNextPageToken(),
 		"ReplayDeliveries": w.replayToken(t, p),
+		"ListErasures":     w.must(t, &channelv1.ListErasuresRequest{Instance: instance, PageSize: 1}, "ListErasures", "").(*channelv1.ListErasuresResponse).GetNextPageToken(),
 		"ListDeliveries":   w.must(t, &channelv1.ListDeliveriesRequest{Instance: instance, PageSize: 1}, "ListDeliveries", "").(*channelv1.ListDeliveriesResponse).GetNextPageToken(),
 		"QueryContacts": w.must(t, &contactsv1.QueryContactsRequest{
 			Instance: instance, Filters: &contactsv1.ContactFilters{Limit: proto.Int32(1)},
@@ -202,12 +245,18 @@ func (w *world) speak(t *testing.T, p place, person, text string, attendance int
 // must makes a call with the root key that succeeds.
 func (w *world) must(t *testing.T, request proto.Message, name protoreflect.Name, idempotencyKey string) proto.Message {
 	t.Helper()
+	return w.mustAs(t, harness.RootKey, request, name, idempotencyKey)
+}
+
+// mustAs makes a call that succeeds.
+func (w *world) mustAs(t *testing.T, key string, request proto.Message, name protoreflect.Name, idempotencyKey string) proto.Message {
+	t.Helper()
 	for _, method := range contractMethods() {
 		if method.Name() != name {
 			continue
 		}
 		reply := newMessage(t, method.Output())
-		require.NoError(t, w.invoke(t, harness.RootKey, idempotencyKey, method, request, reply))
+		require.NoError(t, w.invoke(t, key, idempotencyKey, method, request, reply))
 		return reply
 	}
 	require.Fail(t, "no such RPC", name)
@@ -242,13 +291,38 @@ func (w *world) invoke(t *testing.T, key, idempotencyKey string, method protoref
 		ctx = metadata.AppendToOutgoingContext(ctx, "idempotency-key", idempotencyKey)
 	}
 	for {
-		err := w.conn.Invoke(ctx, "/"+string(method.Parent().FullName())+"/"+string(method.Name()), request, reply)
+		err := invoke(ctx, w.conn, method, request, reply)
 		if status.Code(err) != codes.ResourceExhausted {
 			return err
 		}
 		select {
 		case <-time.After(queryPause):
 		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// invoke makes a call; the reply of a stream is the last one.
+func invoke(ctx context.Context, conn grpc.ClientConnInterface, method protoreflect.MethodDescriptor, request, reply proto.Message) error {
+	name := "/" + string(method.Parent().FullName()) + "/" + string(method.Name())
+	if !method.IsStreamingServer() {
+		return conn.Invoke(ctx, name, request, reply)
+	}
+	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, name)
+	if err != nil {
+		return err
+	}
+	if err := stream.SendMsg(request); err != nil {
+		return err
+	}
+	if err := stream.CloseSend(); err != nil {
+		return err
+	}
+	for {
+		if err := stream.RecvMsg(reply); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
 			return err
 		}
 	}

@@ -21,11 +21,18 @@ import (
 func services() []string {
 	return []string{
 		accountsv1.AccountsService_ServiceDesc.ServiceName,
+		accountsv1.UsageService_ServiceDesc.ServiceName,
 		agentv1.AgentService_ServiceDesc.ServiceName,
+		agentv1.SecretService_ServiceDesc.ServiceName,
+		agentv1.HandoffService_ServiceDesc.ServiceName,
+		channelv1.ReplyService_ServiceDesc.ServiceName,
+		agentv1.ChatService_ServiceDesc.ServiceName,
+		agentv1.ConversationService_ServiceDesc.ServiceName,
 		channelv1.ChannelService_ServiceDesc.ServiceName,
 		channelv1.BotApiService_ServiceDesc.ServiceName,
 		channelv1.BotApiInboundService_ServiceDesc.ServiceName,
 		channelv1.DeliveryService_ServiceDesc.ServiceName,
+		channelv1.PersonService_ServiceDesc.ServiceName,
 		channelv1.InboundService_ServiceDesc.ServiceName,
 		contactsv1.ContactsService_ServiceDesc.ServiceName,
 		contactsv1.AttendanceService_ServiceDesc.ServiceName,

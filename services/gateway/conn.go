@@ -3,13 +3,17 @@ package gateway
 import (
 	"context"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
+	channelv1 "github.com/prosa-chat/prosa/gen/go/prosa/channel/v1"
 	"github.com/prosa-chat/prosa/services/gateway/internal/jsonin"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
@@ -42,8 +46,14 @@ func (c *conn) Invoke(ctx context.Context, method string, args, reply any, opts 
 	if err := complete(call, b, message); err != nil {
 		return c.allFaults(ctx, method, message, reply, err, opts)
 	}
+	if method == channelv1.PersonService_GetContact_FullMethodName {
+		opts = append(opts, grpc.MaxCallRecvMsgSize(maxDocument)) // everything that is kept about a person
+	}
 	return c.next.Invoke(ctx, method, args, reply, opts...)
 }
+
+// maxDocument is how large the largest answer may be.
+const maxDocument = 128 << 20
 
 // NewStream makes the call as it is.
 func (c *conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
@@ -56,6 +66,9 @@ func complete(call *call, b *binding, message proto.Message) error {
 		return refuse(http.StatusNotFound) // "/contacts/api/x" is no integration
 	}
 	reflected := message.ProtoReflect()
+	if b.strict {
+		bindPath(call.path, b, reflected)
+	}
 	for number := range b.bound {
 		if value := reflected.Get(b.request.Fields().ByNumber(number)); value.IsValid() && value.Interface() == "" {
 			return refuse(http.StatusNotFound) // "/v1/instances//channels"
@@ -71,7 +84,7 @@ func complete(call *call, b *binding, message proto.Message) error {
 		reflected.Clear(b.mask) // the generated handler made an empty one of the body that it does not see
 	}
 	invalid := checkIdempotencyKey(call, b)
-	if call.request.URL.RawQuery != "" && b.strict {
+	if call.request.URL.RawQuery != "" && (b.strict || b.surface == surfaceConversation) {
 		invalid = append(invalid, readQuery(call.request.URL.RawQuery, b, reflected)...)
 	}
 	if b.hasBody() {
@@ -88,6 +101,26 @@ func complete(call *call, b *binding, message proto.Message) error {
 	}
 	// The service would tell the rest only after these are mended; the caller is to know all at once.
 	return &refusal{status: http.StatusBadRequest, reason: reasonRequestInvalid, invalid: append(invalid, unruly(message, b, invalid)...)}
+}
+
+// bindPath fills in again what the path carries. grpc-gateway leaves an encoded slash as it is, and decodes twice what has no other
+// encoded character than the percent sign; names of persons may have both.
+func bindPath(path string, b *binding, request protoreflect.Message) {
+	segments := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	if !b.matches(segments) {
+		return
+	}
+	for i, want := range b.path {
+		open, end := strings.Index(want, "{"), strings.Index(want, "}")
+		if open < 0 {
+			continue
+		}
+		field := b.request.Fields().ByName(protoreflect.Name(want[open+1 : end]))
+		text, err := url.PathUnescape(strings.TrimSuffix(segments[i], want[end+1:]))
+		if err == nil && utf8.ValidString(text) && field.Kind() == protoreflect.StringKind {
+			request.Set(field, protoreflect.ValueOfString(text))
+		}
+	}
 }
 
 // decodeBody reads the body into the request. No body is the same as an empty object, so that the answer names the fields that
@@ -112,6 +145,7 @@ func decodeBody(call *call, b *binding, request protoreflect.Message) ([]jsonin.
 	if read.Malformed != "" {
 		return nil, &refusal{status: http.StatusBadRequest, reason: reasonRequestInvalid, malformed: read.Malformed}
 	}
+	unwrapMetadata(request.Interface())
 	if b.mask != nil && !request.Has(b.mask) {
 		request.Set(b.mask, protoreflect.ValueOfMessage(maskOf(read.Named).ProtoReflect()))
 	}

@@ -225,14 +225,14 @@ func TestContactsBehindTheRealChain(t *testing.T) {
 
 	got = h.ask(t, `{}`, "X-Api-Key: "+contactsKey)
 	require.Equal(t, 200, got.status)
-	require.NotEmpty(t, got.header.Get("RateLimit"))
-	require.NotEmpty(t, got.header.Get("RateLimit-Policy"))
+	require.Equal(t, []string{`"second";q=10;w=1, "day";q=50000;w=86400`}, got.header["Ratelimit-Policy"])
+	require.Regexp(t, `^"second";r=9;t=1, "day";r=49999;t=\d+$`, got.header.Get("RateLimit"))
 	for name := range got.header {
 		require.NotContains(t, name, "Inner")
 	}
 	require.Eventually(t, func() bool { got = h.ask(t, `{}`, "X-Api-Key: "+contactsKey); return got.status == 429 }, 5*time.Second, time.Millisecond)
 	require.Equal(t, `{"message":"Too many requests"}`, got.body)
-	require.NotEmpty(t, got.header.Get("Retry-After"))
-	require.NotEmpty(t, got.header.Get("RateLimit"))
+	require.Equal(t, "1", got.header.Get("Retry-After"))
+	require.Regexp(t, `^"second";r=0;t=1, "day";r=499\d\d;t=\d+$`, got.header.Get("RateLimit"))
 	require.NotEmpty(t, got.header.Get("RateLimit-Policy"))
 }

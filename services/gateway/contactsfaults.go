@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
@@ -32,6 +33,9 @@ func spoil(message proto.Message) (made func(field string) bool) {
 		}
 		request.Filters.Limit = proto.Int32(0)
 		return isLimit
+	case *agentv1.ListConversationsRequest:
+		request.Limit = proto.Int32(0)
+		return func(field string) bool { return field == "limit" }
 	case *contactsv1.ImportAttendancesRequest:
 		n := len(request.Attendances)
 		request.Attendances = append(request.Attendances, &contactsv1.ImportedAttendance{})

@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
+	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/id"
 )
@@ -46,6 +47,9 @@ type Config struct {
 	// AnswerTimeout is how long the channel service waits for the agent where an integration of the Bot API has the version V1: a
 	// call there may take so much longer. Zero is DefaultTimeout.
 	AnswerTimeout time.Duration
+	// ChatTimeout is how long the agent service waits for a whole answer of the conversation API: a call there may take a little longer.
+	// Zero is a minute.
+	ChatTimeout time.Duration
 }
 
 // Deps are what the gateway is built from. All are required but the three that say so.
@@ -74,13 +78,16 @@ type Gateway struct {
 	timeout  time.Duration
 	// botTimeout is how long a call of the Bot API may take.
 	botTimeout time.Duration
-	clock      clock.Clock
-	ids        *id.Source
-	logger     *slog.Logger
-	metrics    *metrics
-	tracer     trace.Tracer // nil without tracing
-	pages      map[string]http.Handler
-	ready      func(context.Context) []Problem
+	// chatTimeout is how long a call for a whole answer of the conversation API may take.
+	chatTimeout time.Duration
+	chats       agentv1.ChatServiceClient
+	clock       clock.Clock
+	ids         *id.Source
+	logger      *slog.Logger
+	metrics     *metrics
+	tracer      trace.Tracer // nil without tracing
+	pages       map[string]http.Handler
+	ready       func(context.Context) []Problem
 
 	draining atomic.Bool
 	refusing atomic.Bool
@@ -101,6 +108,9 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	if cfg.AnswerTimeout <= 0 {
 		cfg.AnswerTimeout = DefaultTimeout
 	}
+	if cfg.ChatTimeout <= 0 {
+		cfg.ChatTimeout = defaultChatTimeout
+	}
 	bound, err := newBindings(services())
 	if err != nil {
 		return nil, err
@@ -109,11 +119,13 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		bindings: bound,
 		timeout:  cfg.Timeout,
 		// The wait begins when the message is stored.
-		botTimeout: cfg.Timeout + cfg.AnswerTimeout,
-		clock:      deps.Clock,
-		ids:        deps.IDs,
-		logger:     deps.Logger,
-		ready:      deps.Ready,
+		botTimeout:  cfg.Timeout + cfg.AnswerTimeout,
+		chatTimeout: cfg.ChatTimeout + chatSlack,
+		chats:       agentv1.NewChatServiceClient(deps.Agent),
+		clock:       deps.Clock,
+		ids:         deps.IDs,
+		logger:      deps.Logger,
+		ready:       deps.Ready,
 	}
 	if g.metrics, err = newMetrics(deps.Metrics); err != nil {
 		return nil, err

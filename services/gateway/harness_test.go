@@ -28,6 +28,8 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/grpcserver"
 	"github.com/prosa-chat/prosa/services/internal/id"
+	"github.com/prosa-chat/prosa/services/internal/quota"
+	"github.com/prosa-chat/prosa/services/internal/quota/quotatest"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
 
@@ -62,10 +64,13 @@ func (fakeVerifier) Verify(_ context.Context, key string) (auth.Principal, error
 // fakes are the services behind the gateway under test. A call whose function is nil is UNIMPLEMENTED.
 type fakes struct {
 	accountsv1.UnimplementedAccountsServiceServer
+	accountsv1.UnimplementedUsageServiceServer
 	agentv1.UnimplementedAgentServiceServer
+	agentv1.UnimplementedHandoffServiceServer
 	channelv1.UnimplementedChannelServiceServer
 	channelv1.UnimplementedBotApiServiceServer
 	channelv1.UnimplementedInboundServiceServer
+	channelv1.UnimplementedReplyServiceServer
 	channelv1.UnimplementedBotApiInboundServiceServer
 	contactsv1.UnimplementedContactsServiceServer
 	contactsv1.UnimplementedAttendanceServiceServer
@@ -82,6 +87,7 @@ type fakes struct {
 	getChannel    func(context.Context, *channelv1.GetChannelRequest) (*channelv1.GetChannelResponse, error)
 	createAgent   func(context.Context, *agentv1.CreateAgentRequest) (*agentv1.CreateAgentResponse, error)
 	createAPIKey  func(context.Context, *accountsv1.CreateApiKeyRequest) (*accountsv1.CreateApiKeyResponse, error)
+	getUsage      func(context.Context, *accountsv1.GetUsageRequest) (*accountsv1.GetUsageResponse, error)
 
 	mu       sync.Mutex
 	metadata metadata.MD // of the last call
@@ -168,6 +174,11 @@ func (f *fakes) CreateAgent(ctx context.Context, r *agentv1.CreateAgentRequest) 
 	return f.createAgent(ctx, r)
 }
 
+func (f *fakes) GetUsage(ctx context.Context, r *accountsv1.GetUsageRequest) (*accountsv1.GetUsageResponse, error) {
+	f.note(ctx)
+	return f.getUsage(ctx, r)
+}
+
 //nolint:revive // generated from the contract
 func (f *fakes) CreateApiKey(ctx context.Context, r *accountsv1.CreateApiKeyRequest) (*accountsv1.CreateApiKeyResponse, error) {
 	f.note(ctx)
@@ -206,12 +217,18 @@ func newFakes(t testing.TB) (*fakes, grpc.ClientConnInterface) {
 	f := &fakes{}
 	server := grpcserver.NewInProcess(grpcserver.NewChain(grpcserver.ChainDeps{
 		Logger: slog.New(slog.DiscardHandler), Clock: clock.System(), IDs: id.NewSource(clock.System(), nil), Verifier: fakeVerifier{},
+		Quotas: grpcserver.Quotas{
+			Keeper: quotatest.Keeper(t, clock.System()), Contacts: quota.Limits{PerSecond: 10, PerDay: 50_000}, Conversations: quota.Limits{PerSecond: 20},
+		},
 	}))
 	accountsv1.RegisterAccountsServiceServer(server, f)
+	accountsv1.RegisterUsageServiceServer(server, f)
 	agentv1.RegisterAgentServiceServer(server, f)
+	agentv1.RegisterHandoffServiceServer(server, f)
 	channelv1.RegisterChannelServiceServer(server, f)
 	channelv1.RegisterBotApiServiceServer(server, f)
 	channelv1.RegisterInboundServiceServer(server, f)
+	channelv1.RegisterReplyServiceServer(server, f)
 	channelv1.RegisterBotApiInboundServiceServer(server, f)
 	contactsv1.RegisterContactsServiceServer(server, f)
 	contactsv1.RegisterAttendanceServiceServer(server, f)

@@ -229,3 +229,21 @@ func TestNoCredentialsIsSaidBeforeTheBodyIsRead(t *testing.T) {
 	got := h.do(t, "POST", channels, `{"colour":1}`)
 	require.Equal(t, http.StatusUnauthorized, got.status)
 }
+
+func TestUsage(t *testing.T) {
+	h := newHarness(t, Config{})
+	h.fakes.getUsage = func(_ context.Context, r *accountsv1.GetUsageRequest) (*accountsv1.GetUsageResponse, error) {
+		require.Equal(t, "acme", r.GetInstance())
+		require.Equal(t, int32(2), r.GetPageSize())
+		return &accountsv1.GetUsageResponse{Date: "2024-01-15", ResetTime: timestamppb.New(started), Keys: []*accountsv1.KeyUsage{{
+			ApiKeyId: agentID, Calls: []*accountsv1.CallUsage{{Kind: "contacts", Today: 7, DailyLimit: 50_000, RemainingToday: 49_993, PerSecondLimit: 10}},
+		}}}, nil
+	}
+	for range 30 {
+		got := h.do(t, "GET", "/v1/instances/acme/usage?pageSize=2", "", bearer)
+		require.Equal(t, 200, got.status, got.body)
+		require.Equal(t, `{"date":"2024-01-15","resetTime":"2024-01-15T10:30:00Z","keys":[{"apiKeyId":"`+agentID+`","displayName":"","calls":[`+
+			`{"kind":"contacts","today":7,"dailyLimit":50000,"remainingToday":49993,"perSecondLimit":10}]}],"nextPageToken":""}`, got.body)
+		require.Empty(t, got.header.Get("RateLimit"), "to ask costs nothing")
+	}
+}

@@ -42,9 +42,16 @@ func (g *Gateway) newMux(deps Deps) (*runtime.ServeMux, error) {
 	// The mux tries the newest registration first: the busiest route comes last.
 	err := errors.Join(
 		accountsv1.RegisterAccountsServiceHandlerClient(ctx, mux, accountsv1.NewAccountsServiceClient(through(deps.Accounts))),
+		accountsv1.RegisterUsageServiceHandlerClient(ctx, mux, accountsv1.NewUsageServiceClient(through(deps.Accounts))),
 		agentv1.RegisterAgentServiceHandlerClient(ctx, mux, agentv1.NewAgentServiceClient(through(deps.Agent))),
+		agentv1.RegisterSecretServiceHandlerClient(ctx, mux, agentv1.NewSecretServiceClient(through(deps.Agent))),
+		agentv1.RegisterHandoffServiceHandlerClient(ctx, mux, agentv1.NewHandoffServiceClient(through(deps.Agent))),
+		channelv1.RegisterReplyServiceHandlerClient(ctx, mux, channelv1.NewReplyServiceClient(through(deps.Channel))),
+		agentv1.RegisterConversationServiceHandlerClient(ctx, mux, agentv1.NewConversationServiceClient(through(deps.Agent))),
+		agentv1.RegisterChatServiceHandlerClient(ctx, mux, agentv1.NewChatServiceClient(through(deps.Agent))),
 		channelv1.RegisterChannelServiceHandlerClient(ctx, mux, channelv1.NewChannelServiceClient(through(deps.Channel))),
 		channelv1.RegisterBotApiServiceHandlerClient(ctx, mux, channelv1.NewBotApiServiceClient(through(deps.Channel))),
+		channelv1.RegisterPersonServiceHandlerClient(ctx, mux, channelv1.NewPersonServiceClient(through(deps.Channel))),
 		channelv1.RegisterDeliveryServiceHandlerClient(ctx, mux, channelv1.NewDeliveryServiceClient(through(deps.Channel))),
 		contactsv1.RegisterAttendanceServiceHandlerClient(ctx, mux, contactsv1.NewAttendanceServiceClient(through(deps.Contacts))),
 		contactsv1.RegisterContactsServiceHandlerClient(ctx, mux, contactsv1.NewContactsServiceClient(through(deps.Contacts))),

@@ -13,8 +13,8 @@ import (
 // maxQueryFaults bounds the answer to a query that is nothing but faults.
 const maxQueryFaults = 100
 
-// readQuery reads the query parameters of a management call into its request. They are the fields that neither path nor body
-// carries, by their JSON names; all others are refused by name.
+// readQuery reads the query parameters of a call into its request. They are the fields that neither path nor body carries, by their
+// JSON names; all others are refused by name where the surface is strict, and ignored elsewhere.
 func readQuery(raw string, b *binding, request protoreflect.Message) []rpcerr.Violation {
 	values, err := url.ParseQuery(raw)
 	if err != nil {
@@ -31,6 +31,8 @@ func readQuery(raw string, b *binding, request protoreflect.Message) []rpcerr.Vi
 		switch {
 		case len(invalid) == maxQueryFaults:
 			return invalid
+		case field == nil && !b.strict:
+			continue
 		case field == nil:
 			invalid = append(invalid, rpcerr.Violation{Field: name, Reason: "is not a known parameter"})
 			continue

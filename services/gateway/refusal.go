@@ -68,6 +68,10 @@ func refusalOf(err error, c *call) *refusal {
 	case reasonUnspecified:
 		made.reason = ""
 	}
+	if name, ok := badPathNumber(made, message); ok {
+		made.reason, made.invalid = reasonRequestInvalid, []rpcerr.Violation{{Field: name, Reason: "must be an integer"}}
+		return made
+	}
 	made.retryAfter, _ = rpcerr.RetryAfter(err)
 	// Only a status with a reason was made by a service for its callers. Any other text, and every text about the inside (a
 	// host that cannot be reached, say), stays inside.
@@ -114,7 +118,8 @@ func statusOf(code codes.Code) int {
 	return http.StatusInternalServerError
 }
 
-// retrySeconds is what Retry-After says, rounded up: coming back early would only be refused again.
+// retrySeconds is what Retry-After says, rounded up: coming back early would only be refused again. Nobody comes back to the
+// millisecond, so one that is over makes no second more.
 func (r *refusal) retrySeconds() int64 {
-	return max(1, int64((r.retryAfter+time.Second-1)/time.Second))
+	return max(1, int64((r.retryAfter-time.Millisecond+time.Second-1)/time.Second))
 }

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	channelv1 "github.com/prosa-chat/prosa/gen/go/prosa/channel/v1"
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
 	"github.com/prosa-chat/prosa/services/gateway/internal/jsonout"
@@ -42,6 +43,8 @@ func forwardResponse(_ context.Context, w http.ResponseWriter, message proto.Mes
 		w.Header()[headerMessageID] = []string{answer.GetMessageId()}
 	case *channelv1.ReceiveBotMessageResponse:
 		w.Header()[headerMessageID] = []string{answer.GetMessageId()}
+	case *agentv1.CompleteChatResponse:
+		w.Header()[headerMessageID] = []string{answer.GetId()}
 	case *contactsv1.QueryContactsResponse:
 		if len(answer.GetContacts()) == 0 {
 			w.WriteHeader(http.StatusNotFound)
@@ -76,6 +79,17 @@ func rewriteResponse(ctx context.Context, message proto.Message) (any, error) {
 		return accepted, nil
 	case *channelv1.ReceiveBotMessageResponse:
 		return botAnswer(answer), nil
+	case *agentv1.CompleteChatResponse:
+		return written(appendChatAnswer(nil, answer.GetId(), answer.GetMessages(), answer.GetInterrupted())), nil
+	case *agentv1.StopChatResponse:
+		return written(appendStopped(nil, answer)), nil
+	case *agentv1.ListConversationsResponse:
+		return written(appendConversations(nil, answer)), nil
+	case *agentv1.ListMessagesResponse:
+		request, _ := callFrom(ctx).message.(*agentv1.ListMessagesRequest)
+		return written(appendConversationMessages(nil, request, answer)), nil
+	case interface{ GetConversation() *agentv1.Conversation }: // in the form of its response_body
+		return written(appendConversation(nil, answer.GetConversation(), false)), nil
 	case *contactsv1.QueryContactsResponse:
 		request, _ := callFrom(ctx).message.(*contactsv1.QueryContactsRequest)
 		return written(appendContacts(nil, request, answer)), nil

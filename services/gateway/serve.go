@@ -80,6 +80,10 @@ func (g *Gateway) dispatch(ctx context.Context, c *call) {
 		RemoteAddr: r.RemoteAddr, // told to the services as x-forwarded-for; what the caller says under that name is not
 	}).WithContext(withCall(ctx, c))
 	g.injectSpan(ctx, inner.Header)
+	if streamed := g.chatCallOf(c); streamed != nil {
+		g.streamChat(c, streamed, inner)
+		return
+	}
 	g.mux.ServeHTTP(&c.writer, inner)
 }
 
@@ -91,6 +95,8 @@ func (g *Gateway) timeoutOf(c *call) time.Duration {
 		return g.timeout
 	case surfaceBotAPI:
 		return g.botTimeout
+	case surfaceConversation:
+		return timeoutOf(c.request.Header, g.chatTimeoutOf(c.path))
 	}
 	return timeoutOf(c.request.Header, g.timeout)
 }

@@ -19,7 +19,7 @@ func (g *Gateway) NewServer() *http.Server {
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       readTimeout,
 		// The body, the call, and as long again as the body for the answer.
-		WriteTimeout:                 readTimeout + g.botTimeout + readTimeout,
+		WriteTimeout:                 readTimeout + max(g.botTimeout, g.chatTimeout) + readTimeout,
 		IdleTimeout:                  60 * time.Second,
 		MaxHeaderBytes:               MaxHeader,
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" is answered as every other unknown path

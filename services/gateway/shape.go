@@ -38,6 +38,8 @@ func (s surface) shape(r *refusal, at place) shaped {
 		return shapeContacts(r, `{"events":[],"resultCount":0}`)
 	case surfaceBotAPI:
 		return shapeBotAPI(r)
+	case surfaceConversation:
+		r = asConversation(r)
 	}
 	return shapeProblem(r, at)
 }

@@ -32,13 +32,16 @@ var everySurface = map[string]struct {
 	failure func(status int, path string) string
 	unknown string // the body of a path that is not there
 }{
-	"API Channel": {path: "/webhooks/api", failure: func(int, string) string { return `^\{"status":"error","message":"[^"]+\."(,"invalidParams":\[\])?\}$` }},
-	"contacts":    {path: "/contacts/acme", failure: func(int, string) string { return `^\{"message":"[^"]+"(,"invalidParams":\[.*\])?\}$` }},
-	"events":      {path: "/events/acme", failure: func(int, string) string { return `^\{"message":"[^"]+"(,"invalidParams":\[.*\])?\}$` }},
-	"management": {path: "/v1/instances/acme/channels", failure: func(status int, path string) string {
-		return fmt.Sprintf(`^\{"type":"https://httpproblems.com/http-status/%d","title":"%s","status":%d,"detail":"[^"]+","instance":"%s".*,"requestId":"[^"]+"\}$`,
-			status, http.StatusText(status), status, path)
-	}},
+	"API Channel":   {path: "/webhooks/api", failure: func(int, string) string { return `^\{"status":"error","message":"[^"]+\."(,"invalidParams":\[\])?\}$` }},
+	"contacts":      {path: "/contacts/acme", failure: func(int, string) string { return `^\{"message":"[^"]+"(,"invalidParams":\[.*\])?\}$` }},
+	"events":        {path: "/events/acme", failure: func(int, string) string { return `^\{"message":"[^"]+"(,"invalidParams":\[.*\])?\}$` }},
+	"management":    {path: "/v1/instances/acme/channels", failure: problemPattern},
+	"conversations": {path: "/conversation/survey/64a1b2c3d4e5f6a7b8c9d0e1", failure: problemPattern},
+}
+
+func problemPattern(status int, path string) string {
+	return fmt.Sprintf(`^\{"type":"https://httpproblems.com/http-status/%d","title":"%s","status":%d,"detail":"[^"]+","instance":"%s".*,"requestId":"[^"]+"\}$`,
+		status, http.StatusText(status), status, path)
 }
 
 func TestLimitsOnEverySurface(t *testing.T) {
@@ -132,8 +135,8 @@ func TestUnknownPaths(t *testing.T) {
 		"/v1/instances/":                  problem("/v1/instances/"),
 		"/v1/instances//channels":         problem("/v1/instances//channels"),
 		"/v1/instances/acme%2Fchannels/x": problem("/v1/instances/acme%2Fchannels/x"),
-		"/conversation":                   problem("/conversation"),
-		"/conversation/complete/x":        problem("/conversation/complete/x"),
+		"/conversation/":                  problem("/conversation/"),
+		"/conversation/survey/x/y":        problem("/conversation/survey/x/y"),
 		"/":                               problem("/"),
 		"/favicon.ico":                    problem("/favicon.ico"),
 		"/docs/":                          problem("/docs/"),

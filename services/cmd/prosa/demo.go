@@ -32,6 +32,9 @@ const (
 	demoInstance = "demo"
 	// demoWithin is how long the first answer may take.
 	demoWithin = 30 * time.Second
+	// demoTries is how often a call is made that is asked to wait, a second each
+	// time.
+	demoTries = 5
 	// demoQuiet is how long after a message no other must come for the answer
 	// to be whole.
 	demoQuiet = 500 * time.Millisecond
@@ -146,6 +149,9 @@ func (c *demoCommand) show(ctx context.Context, out io.Writer, running app.Runni
 		}
 		return err
 	}
+	if err := d.converse(ctx); err != nil {
+		return err
+	}
 	if err := d.explain(); err != nil {
 		return err
 	}
@@ -177,6 +183,7 @@ type demo struct {
 	base, rootKey, file string
 	out                 io.Writer
 	state               demoState
+	conversation        string
 }
 
 // listen takes the port of the first start when it is free, so that webhooks
@@ -334,6 +341,27 @@ func (e *answeredError) Error() string {
 	return fmt.Sprintf("call %s: status %d: %s", e.path, e.status, e.body)
 }
 
+// converse makes the conversation of which a line says how to talk in it. A
+// process that has just started may have to ask callers with keys to wait.
+func (d *demo) converse(ctx context.Context) error {
+	var created struct{ ID string }
+	fields := map[string]any{"identifier": d.person()}
+	for tries := 1; ; tries++ {
+		err := d.call(ctx, http.MethodPost, "/conversation/create/"+d.state.AgentID, "", d.state.Key, fields, &created)
+		var answered *answeredError
+		if err == nil {
+			d.conversation = created.ID
+			return nil
+		}
+		if !errors.As(err, &answered) || answered.status != http.StatusTooManyRequests || tries == demoTries {
+			return err
+		}
+		if err := pause(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+}
+
 // explain says what to try.
 func (d *demo) explain() error {
 	_, err := fmt.Fprintf(d.out, `
@@ -345,6 +373,10 @@ Prosa is up at %[1]s; its data is in %[5]s. Try, in another terminal:
   # The same by the Bot API, with variables; one callback carries the whole answer.
   curl -i %[1]s/%[3]s/api/%[7]s -H 'Authorization: %[8]s' -H 'Content-Type: application/json' -d '{"identifier":"%[6]s","input":{"text":"Olá"},"context":{"name":"Ana"}}'
 
+  # Talk with the agent, and see its answer as it comes; or in the terminal.
+  curl -Ns %[1]s/conversation/stream/%[9]s -H 'Authorization: Bearer %[4]s' -H 'Content-Type: application/json' -d '{"text":"Olá"}'
+  PROSA_KEY=%[4]s prosa chat --agent=%[10]s --url=%[1]s
+
   # Find attendances, with what was said.
   curl -s %[1]s/contacts/%[3]s -H 'x-api-key: %[4]s' -H 'Content-Type: application/json' -d '{"filters":{"identifier":"%[6]s"},"flags":{"history":true,"events":true}}'
 
@@ -355,6 +387,7 @@ Prosa is up at %[1]s; its data is in %[5]s. Try, in another terminal:
 
 All calls are listed at %[1]s/docs. Stop with Ctrl-C; the next start finds everything again.
 
-`, d.base, d.state.ChannelID, demoInstance, d.state.Key, filepath.Dir(d.file), d.person(), d.state.BotAPI.ID, d.state.BotAPI.Token)
+`, d.base, d.state.ChannelID, demoInstance, d.state.Key, filepath.Dir(d.file), d.person(), d.state.BotAPI.ID, d.state.BotAPI.Token,
+		d.conversation, d.state.AgentID)
 	return err
 }

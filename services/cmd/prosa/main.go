@@ -29,6 +29,7 @@ type commands struct {
 	Restore     restoreCommand     `cmd:"" help:"Put a copy that backup made back."`
 	Listen      listenCommand      `cmd:"" help:"Run a webhook receiver for trying things out."`
 	Agent       agentCommand       `cmd:"" help:"Work on agent definitions."`
+	Chat        chatCommand        `cmd:"" help:"Talk to an agent in the terminal."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running process for its health; exit 0 or 1."`
 	ConfigShow  configCommand      `cmd:"" name:"config" help:"Print the effective settings, secrets masked."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`

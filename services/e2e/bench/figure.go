@@ -60,6 +60,8 @@ type result struct {
 	prosa, reference []float64
 	same             float64
 	cost             cost
+	// table is the whole of a figure that makes its own lines.
+	table string
 }
 
 // sameLow and sameHigh bound the ratio of two runs of the same thing: outside,
@@ -68,6 +70,9 @@ const sameLow, sameHigh = 0.95, 1.05
 
 // String is the figure's line of the table.
 func (r result) String() string {
+	if r.table != "" {
+		return r.table
+	}
 	void := ""
 	if r.same < sameLow || r.same > sameHigh {
 		void = " (noisy: void)"

@@ -45,6 +45,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&p.senders, "senders", 64, "calls at once")
 	flags.StringVar(&p.postgres, "postgres", "", "measure on this PostgreSQL (an empty database) instead of the embedded store")
 	flags.StringVar(&p.profiles, "profiles", "", "write a CPU profile of Prosa under each figure's load into this folder")
+	attendances := flags.Int("attendances", 1_000_000, "attendances that contacts are queried over")
 	only := flags.String("only", "", "measure this figure alone")
 	reference := flags.String("reference", "", "internal: be a reference (echo, relay)")
 	listen := flags.String("listen", "", "internal: where the reference listens")
@@ -75,7 +76,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), store, p.pairs, p.messages, p.senders),
 		fmt.Sprintf("%-16s %8s %15s %6s %6s %12s %12s %12s %11s   %s", "figure", "ratio", "range", "must", "reach", "prosa", "reference", "commits/msg", "CPU/msg", "A/A")}
 	var errs []error
-	for _, figure := range []measurement{durableAccept, wholeWay, tracedWay, sampledWay, orderedLanes} {
+	for _, figure := range []measurement{durableAccept, wholeWay, tracedWay, sampledWay, orderedLanes, contactsFigure{attendances}} {
 		if *only != "" && *only != figure.title() {
 			continue
 		}

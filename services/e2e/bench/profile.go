@@ -13,7 +13,7 @@ const profileSeconds = 5
 
 // profile writes a CPU profile of Prosa under a load into a file. It is taken
 // after the figure, so that it does not disturb it.
-func profile(ctx context.Context, operations string, l load, file string) error {
+func profile(ctx context.Context, operations string, l runner, file string) error {
 	taken := make(chan error, 1)
 	go func() {
 		taken <- fetch(ctx, fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", operations, profileSeconds), file)

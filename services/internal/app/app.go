@@ -19,6 +19,7 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/id"
 	"github.com/prosa-chat/prosa/services/internal/lifecycle"
 	"github.com/prosa-chat/prosa/services/internal/mtls"
+	"github.com/prosa-chat/prosa/services/internal/quota/redisquota"
 	"github.com/prosa-chat/prosa/services/internal/secretbox"
 	"github.com/prosa-chat/prosa/services/internal/telemetry"
 )
@@ -39,6 +40,7 @@ type process struct {
 	workers *lifecycle.Supervisor
 	remote  map[string]*grpc.ClientConn
 	lookup  *auth.Instances
+	redis   *redisquota.Counter // nil without redis-url
 	closers lifecycle.Closers
 	serving bool
 	// failed is told what a running process cannot go on without.
@@ -198,6 +200,10 @@ func (p *process) connect() error {
 	}
 	if p.tracing.Enabled {
 		deps.Tracer = p.tracing.Provider
+	}
+	var err error
+	if deps.Quotas, err = p.quotas(accountsv1.NewMeterServiceClient(identity)); err != nil {
+		return err
 	}
 	chain := grpcserver.NewChain(deps)
 	p.inside = grpcserver.NewInProcess(chain)

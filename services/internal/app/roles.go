@@ -83,6 +83,7 @@ func (p *process) startRoles(ctx context.Context) (Running, error) {
 	p.closers.Push("calls within the process", p.inside.Stop)
 	p.workers = lifecycle.NewSupervisor(p.logger, p.clock)
 	p.closers.Push("workers", p.cutOff("workers", workersShare, p.workers.Stop))
+	p.restoreErasures(ctx, services)
 	for _, service := range services {
 		for _, worker := range service.Workers() {
 			if err := p.workers.Go(worker); err != nil {
@@ -125,23 +126,32 @@ func (p *process) newService(ctx context.Context, role string, running Running) 
 }
 
 func (p *process) newAccounts(db *sqldb.DB, rootKey string) (service, error) {
-	return accounts.New(accounts.Config{RootKey: rootKey}, accounts.Deps{
-		DB: db, Clock: p.clock, IDs: p.ids, Box: p.box, Logger: p.logger, Metrics: p.metrics,
-	})
+	deps := accounts.Deps{DB: db, Clock: p.clock, IDs: p.ids, Box: p.box, Logger: p.logger, Metrics: p.metrics}
+	if p.redis != nil {
+		deps.Counts = p.redis
+	}
+	return accounts.New(accounts.Config{RootKey: rootKey, Limits: keyLimits(&p.options.Settings)}, deps)
 }
 
 func (p *process) newContacts(db *sqldb.DB) (service, error) {
 	return contacts.New(contacts.Config{}, contacts.Deps{
-		DB: db, Clock: p.clock, IDs: p.ids, Box: p.box, Metrics: p.metrics, Instances: p.lookup,
+		DB: db, Clock: p.clock, IDs: p.ids, Box: p.box, Logger: p.logger, Metrics: p.metrics, Instances: p.lookup,
 	})
 }
 
 func (p *process) newAgent(db *sqldb.DB) (service, error) {
-	return agent.New(agent.Config{}, agent.Deps{
+	allowed, err := p.options.Settings.EgressPrefixes()
+	if err != nil {
+		return nil, err
+	}
+	return agent.New(agent.Config{ChatTimeout: p.options.Settings.ChatTimeout, StopGrace: p.workersGrace()}, agent.Deps{
 		DB: db, Clock: p.clock, IDs: p.ids, Box: p.box, Logger: p.logger, Metrics: p.metrics,
 		Tracer:    p.tracing.Provider,
 		Contacts:  contactsv1.NewRecordServiceClient(p.services(roleContacts)),
+		Persons:   contactsv1.NewPersonServiceClient(p.services(roleContacts)),
 		Instances: p.lookup,
+		Guard:     egress.NewGuard(allowed, p.options.Settings.EgressHTTP),
+		Version:   p.options.Version,
 	})
 }
 
@@ -151,12 +161,19 @@ func (p *process) newChannel(db *sqldb.DB) (service, error) {
 	if err != nil {
 		return nil, err
 	}
+	log, err := p.erasureLog(db)
+	if err != nil {
+		return nil, err
+	}
 	deps := channel.Deps{
 		DB: db, Clock: p.clock, IDs: p.ids, Box: p.box, Logger: p.logger, Metrics: p.metrics,
-		Agent:     agentv1.NewTurnServiceClient(p.services(roleAgent)),
-		Instances: p.lookup,
-		Guard:     egress.NewGuard(allowed, s.EgressHTTP),
-		Version:   p.options.Version,
+		Agent:      agentv1.NewTurnServiceClient(p.services(roleAgent)),
+		Persons:    agentv1.NewPersonServiceClient(p.services(roleAgent)),
+		ErasureLog: log,
+		Replies:    agentv1.NewReplyTurnServiceClient(p.services(roleAgent)),
+		Instances:  p.lookup,
+		Guard:      egress.NewGuard(allowed, s.EgressHTTP),
+		Version:    p.options.Version,
 	}
 	if p.tracing.Enabled {
 		deps.Tracer = p.tracing.Provider
@@ -203,7 +220,9 @@ func (p *process) startGateway(ctx context.Context) (*frontDoor, error) {
 	if p.tracing.Enabled {
 		deps.Tracing = p.tracing.Provider
 	}
-	front, err := gateway.New(gateway.Config{AnswerTimeout: p.options.Settings.AnswerTimeout}, deps)
+	front, err := gateway.New(gateway.Config{
+		AnswerTimeout: p.options.Settings.AnswerTimeout, ChatTimeout: p.options.Settings.ChatTimeout,
+	}, deps)
 	if err != nil {
 		return nil, err
 	}

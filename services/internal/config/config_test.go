@@ -38,6 +38,8 @@ func TestDefaultsArePinned(t *testing.T) {
 	require.NoError(t, settings.Print(&shown))
 	require.Equal(t, `data-dir: "./data"
 database-url: ""
+erasure-log: ""
+redis-url: ""
 http-addr: "127.0.0.1:8080"
 grpc-addr: "127.0.0.1:9090"
 metrics-addr: "127.0.0.1:9464"
@@ -59,8 +61,12 @@ inbound-rate: "1000"
 inbound-burst: "2000"
 refused-rate: "10"
 refused-burst: "50"
+contacts-rate: "10"
+contacts-daily: "50000"
+conversations-rate: "20"
 turns: true
 answer-timeout: "30s"
+chat-timeout: "1m0s"
 drain-delay: "0s"
 otlp-endpoint: ""
 trace-ratio: "1"
@@ -96,7 +102,7 @@ func TestUnknownSettingsInAFileAreRefusedByName(t *testing.T) {
 
 func TestSecretsAreMasked(t *testing.T) {
 	secret := strings.Repeat("s3cret", 8)
-	settings := parse(t, "", "--root-key="+secret, "--secret-key="+secret, "--database-url=postgres://u:"+secret+"@h/db")
+	settings := parse(t, "", "--root-key="+secret, "--secret-key="+secret, "--database-url=postgres://u:"+secret+"@h/db", "--redis-url=redis://u:"+secret+"@h")
 	var shown strings.Builder
 	require.NoError(t, settings.Print(&shown))
 	require.NotContains(t, shown.String(), secret)
@@ -105,7 +111,8 @@ func TestSecretsAreMasked(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	long := strings.Repeat("k", 32)
-	valid := config.Settings{TraceRatio: 1, InboundRate: 1_000_000, InboundBurst: 1_000_000, RefusedRate: 0, RootKey: long, DrainDelay: 20 * time.Second, SecretKey: long, DatabaseURL: "postgres://localhost/prosa", EgressAllow: []string{"10.1.2.3/8", "::1"}}
+	valid := config.Settings{TraceRatio: 1, InboundRate: 1_000_000, InboundBurst: 1_000_000, RefusedRate: 0, RootKey: long, DrainDelay: 20 * time.Second, SecretKey: long, DatabaseURL: "postgres://localhost/prosa",
+		RedisURL: "rediss://localhost", ContactsRate: 1000, ContactsDaily: 1_000_000_000, ConversationsRate: 1000, EgressAllow: []string{"10.1.2.3/8", "::1"}}
 	require.NoError(t, valid.Validate())
 
 	tests := []struct {
@@ -121,9 +128,16 @@ func TestValidate(t *testing.T) {
 		{"secret key one short", config.Settings{SecretKey: long[1:]}, []string{"secret-key"}},
 		{"not PostgreSQL", config.Settings{DatabaseURL: "mysql://h", SecretKey: long}, []string{"database-url"}},
 		{"PostgreSQL without a secret key", config.Settings{DatabaseURL: "postgres://h"}, []string{"secret-key"}},
+		{"not Redis", config.Settings{RedisURL: "http://h"}, []string{"redis-url"}},
+		{"Redis without a scheme", config.Settings{RedisURL: "localhost:6379"}, []string{"redis-url"}},
+		{"negative queries", config.Settings{ContactsRate: -1, ContactsDaily: -1}, []string{"contacts-rate", "contacts-daily"}},
+		{"queries over the limit", config.Settings{ContactsRate: 1001, ContactsDaily: 1_000_000_001}, []string{"contacts-rate", "contacts-daily"}},
+		{"calls over the limit", config.Settings{ConversationsRate: 1001}, []string{"conversations-rate"}},
 		{"bad range", config.Settings{EgressAllow: []string{"10.0.0.0/33"}}, []string{"egress-allow"}},
 		{"no time for answers", config.Settings{AnswerTimeout: time.Second - 1}, []string{"answer-timeout"}},
 		{"answers over the limit", config.Settings{AnswerTimeout: 4*time.Minute + 1}, []string{"answer-timeout"}},
+		{"no time for whole answers", config.Settings{ChatTimeout: time.Second - 1}, []string{"chat-timeout"}},
+		{"whole answers over the limit", config.Settings{ChatTimeout: 4*time.Minute + 1}, []string{"chat-timeout"}},
 		{"drain delay over the limit", config.Settings{DrainDelay: 20*time.Second + 1}, []string{"drain-delay"}},
 		{"trace ratio over the limit", config.Settings{TraceRatio: math.Nextafter(1, 2)}, []string{"trace-ratio"}},
 		{"trace ratio below the limit", config.Settings{TraceRatio: math.Nextafter(0, -1)}, []string{"trace-ratio"}},

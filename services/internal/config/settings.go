@@ -9,11 +9,13 @@ import (
 	"math"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/prosa-chat/prosa/services/internal/auth/apikey"
+	"github.com/prosa-chat/prosa/services/internal/quota"
 	"github.com/prosa-chat/prosa/services/internal/webhook"
 )
 
@@ -25,6 +27,8 @@ import (
 type Settings struct {
 	DataDir     string `default:"./data" help:"Folder of the embedded stores and of the keys made at first start."`
 	DatabaseURL string `name:"database-url" secret:"" help:"PostgreSQL for all stores, one schema a service (postgres://…). Default: embedded SQLite."`
+	ErasureLog  string `help:"File that keeps which persons were erased, for the channel role: it belongs to no backup, and keeps them erased when an older backup is put back. Default: erasures.log in the data folder with the embedded store, none with PostgreSQL."`
+	RedisURL    string `name:"redis-url" secret:"" help:"Redis that counts the calls of keys for all processes (redis://…, rediss://…, unix://…); the same in every process. Default: they are counted in PostgreSQL, or in the one process of the embedded store."`
 
 	HTTPAddr    string `name:"http-addr" default:"127.0.0.1:8080" help:"Address of the REST gateway."`
 	GRPCAddr    string `name:"grpc-addr" default:"127.0.0.1:9090" help:"Address of the gRPC services of this process."`
@@ -44,15 +48,21 @@ type Settings struct {
 	RootKey   string `secret:"" help:"Key that may do everything, 32 or more characters. Default: made at first start, printed once, kept in root.key."`
 	SecretKey string `secret:"" help:"Key that encrypts stored secrets, 32 or more characters. Default: made at first start, kept in secret.key; required with PostgreSQL."`
 
-	EgressAllow   []string         `help:"CIDR ranges that webhooks may reach although private, separated by commas."`
+	EgressAllow   []string         `help:"CIDR ranges that webhooks and agents may reach although private, separated by commas."`
 	EgressHTTP    bool             `name:"egress-http" help:"Allow plain http targets."`
 	RetrySchedule webhook.Schedule `default:"5s,30s,2m,10m,30m,1h,3h,6h,12h,24h" help:"Waits between the attempts of a delivery, separated by commas; each is varied by 20 %."`
 	InboundRate   int              `default:"1000" help:"Messages a second that one channel takes in each process; 0 is no limit."`
 	InboundBurst  int              `default:"2000" help:"Messages that one channel takes at once after a pause."`
 	RefusedRate   int              `default:"10" help:"Messages a second to channels that there are not, or with wrong tokens, that are looked at for each caller's address; 0 is no limit."`
 	RefusedBurst  int              `default:"50" help:"How many of those are looked at at once after a pause."`
-	Turns         bool             `default:"true" negatable:"" help:"Answer accepted messages. Switched off, messages are accepted and wait."`
-	AnswerTimeout time.Duration    `default:"30s" help:"How long a call of the Bot API waits for the agent where the integration has the version V1, from 1s to 4m. The turn goes on after it."`
+	// What a key may do. Every process has the same limits.
+	ContactsRate      int `default:"10" help:"Queries of contacts and events in any span of a second, for each API key over all processes; 0 is no limit."`
+	ContactsDaily     int `default:"50000" help:"Queries of contacts and events on a calendar day of the instance, for each API key over all processes; 0 is no limit."`
+	ConversationsRate int `default:"20" help:"Calls of the conversation API in any span of a second, for each API key over all processes; 0 is no limit."`
+
+	Turns         bool          `default:"true" negatable:"" help:"Answer accepted messages. Switched off, messages are accepted and wait."`
+	AnswerTimeout time.Duration `default:"30s" help:"How long a call of the Bot API waits for the agent where the integration has the version V1, from 1s to 4m. The turn goes on after it."`
+	ChatTimeout   time.Duration `default:"60s" help:"How long a call of the conversation API waits for a whole answer, from 1s to 4m. The turn goes on after it."`
 
 	DrainDelay time.Duration `default:"0s" help:"How long a stopping process says that it is not ready, and still serves, so that balancers can turn away; at most 20s."`
 
@@ -110,6 +120,24 @@ func (s *Settings) Validate() error {
 			fault("secret-key: is required with database-url, and must be the same in every process")
 		}
 	}
+	if s.RedisURL != "" {
+		u, err := url.Parse(s.RedisURL)
+		if err != nil || !slices.Contains([]string{"redis", "rediss", "unix"}, u.Scheme) {
+			fault("redis-url: must be redis://…, rediss://… or unix://…")
+		}
+	}
+	for _, limit := range []struct {
+		name      string
+		set, most int
+	}{
+		{"contacts-rate", s.ContactsRate, quota.MaxPerSecond},
+		{"contacts-daily", s.ContactsDaily, quota.MaxPerDay},
+		{"conversations-rate", s.ConversationsRate, quota.MaxPerSecond},
+	} {
+		if limit.set < 0 || limit.set > limit.most {
+			fault("%s: must be from 0 to %d", limit.name, limit.most)
+		}
+	}
 	if _, err := s.EgressPrefixes(); err != nil {
 		faults = append(faults, err)
 	}
@@ -126,6 +154,9 @@ func (s *Settings) Validate() error {
 	}
 	if s.AnswerTimeout != 0 && (s.AnswerTimeout < time.Second || s.AnswerTimeout > maxAnswerTimeout) { // 0: the default
 		fault("answer-timeout: must be from 1s to %s", maxAnswerTimeout)
+	}
+	if s.ChatTimeout != 0 && (s.ChatTimeout < time.Second || s.ChatTimeout > maxAnswerTimeout) { // 0: the default
+		fault("chat-timeout: must be from 1s to %s", maxAnswerTimeout)
 	}
 	if s.DrainDelay < 0 || s.DrainDelay > maxDrainDelay {
 		fault("drain-delay: must be from 0s to %s", maxDrainDelay)

@@ -96,6 +96,12 @@ func (g *Guard) CheckAddr(addr netip.Addr) error {
 	return nil
 }
 
+// Named reports whether addr is in a range of allow: the operator means it,
+// and not only the public internet that it may be a part of.
+func (g *Guard) Named(addr netip.Addr) bool {
+	return g.allowed(addr.WithZone("").Unmap())
+}
+
 // Control is a [net.Dialer.Control] that refuses addresses as CheckAddr does,
 // and every network but TCP.
 func (g *Guard) Control(network, address string, _ syscall.RawConn) error {

@@ -138,3 +138,12 @@ func TestRefusedTellsNothingOfTheTarget(t *testing.T) {
 	}
 	require.Len(t, texts, 7, "one text for each reason")
 }
+
+func TestNamed(t *testing.T) {
+	guard := egress.NewGuard(prefixes("10.0.0.0/8", "8.8.8.8/32", "fd00::/8"), false)
+	for addr, want := range map[string]bool{
+		"10.0.0.1": true, "8.8.8.8": true, "::ffff:8.8.8.8": true, "fd00::1": true, "1.1.1.1": false, "127.0.0.1": false, "::1": false,
+	} {
+		require.Equal(t, want, guard.Named(netip.MustParseAddr(addr)), addr)
+	}
+}

@@ -29,8 +29,8 @@ type ChainDeps struct {
 	Tracer trace.TracerProvider
 	// Verifier says whose a key is. Required.
 	Verifier auth.Verifier
-	// Limits says which limit a call counts against. Nil: DefaultLimits.
-	Limits Limits
+	// Quotas are the limits of API keys. The zero value limits nothing.
+	Quotas Quotas
 }
 
 // Chain is the ordered list of what happens to every call before its handler.
@@ -53,9 +53,6 @@ type trust func(ctx context.Context) bool
 // NewChain returns the chain. Its order is the contract of every service: whatever refuses a call, the caller gets a status that
 // is documented, a request id, and the operator a metric and a line.
 func NewChain(deps ChainDeps) Chain {
-	if deps.Limits == nil {
-		deps.Limits = DefaultLimits(deps.Clock)
-	}
 	logs := newSampledLog(deps.Logger, deps.Clock)
 	return Chain{deps: deps, observer: observer(deps.Clock, deps.Tracer, deps.Metrics), interceptors: []interceptor{
 		recoverer(logs),
@@ -64,7 +61,7 @@ func NewChain(deps ChainDeps) Chain {
 		accessLog(logs, deps.Clock),
 		errorMasking(logs),
 		{name: nameAuthentication}, // so does this
-		rateLimit(deps.Limits),
+		rateLimit(deps.Quotas),
 		validation(),
 	}}
 }

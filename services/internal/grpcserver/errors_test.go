@@ -17,6 +17,7 @@ import (
 	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
 	"github.com/prosa-chat/prosa/services/internal/auth"
 	"github.com/prosa-chat/prosa/services/internal/grpcserver"
+	"github.com/prosa-chat/prosa/services/internal/quota"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 )
@@ -132,7 +133,7 @@ func TestPanics(t *testing.T) {
 func TestPanicInALink(t *testing.T) {
 	f := newFixture(t, func(d *grpcserver.ChainDeps) {
 		d.Verifier = panickingVerifier{}
-		d.Limits = func(context.Context, string, auth.Principal) (grpcserver.Limiter, string) { panic(errCause) }
+		d.Quotas = grpcserver.Quotas{Keeper: panickingKeeper{}, Contacts: quota.Limits{PerSecond: 1}}
 	})
 	f.everywhere(t, func(t *testing.T, conn grpc.ClientConnInterface) {
 		_, err := accountsv1.NewAccountsServiceClient(conn).GetInstance(with(t.Context(), "x-api-key", manageKey), &accountsv1.GetInstanceRequest{Instance: "acme"})
@@ -147,6 +148,12 @@ func TestPanicInALink(t *testing.T) {
 type panickingVerifier struct{}
 
 func (panickingVerifier) Verify(context.Context, string) (auth.Principal, error) { panic(errCause) }
+
+type panickingKeeper struct{}
+
+func (panickingKeeper) Take(context.Context, quota.Subject, quota.Limits) (quota.Verdict, error) {
+	panic(errCause)
+}
 
 // panickingLog panics at the first line: a link outside of error masking fails.
 type panickingLog struct{ slog.Handler }

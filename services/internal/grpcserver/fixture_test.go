@@ -26,6 +26,8 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/grpcclient"
 	"github.com/prosa-chat/prosa/services/internal/grpcserver"
 	"github.com/prosa-chat/prosa/services/internal/id"
+	"github.com/prosa-chat/prosa/services/internal/quota"
+	"github.com/prosa-chat/prosa/services/internal/quota/quotatest"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
 
@@ -200,6 +202,9 @@ func newFixture(t *testing.T, change ...func(*grpcserver.ChainDeps)) *fixture {
 	f.deps = grpcserver.ChainDeps{
 		Logger: slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Clock:  f.clock, IDs: id.NewSource(f.clock, nil), Metrics: f.metrics, Verifier: f.verifier,
+		Quotas: grpcserver.Quotas{
+			Keeper: quotatest.Keeper(t, f.clock), Contacts: quota.Limits{PerSecond: 10, PerDay: 50_000}, Conversations: quota.Limits{PerSecond: 20},
+		},
 	}
 	for _, c := range change {
 		c(&f.deps)

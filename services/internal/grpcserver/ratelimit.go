@@ -2,7 +2,6 @@ package grpcserver
 
 import (
 	"context"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -10,75 +9,65 @@ import (
 
 	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
 	"github.com/prosa-chat/prosa/services/internal/auth"
-	"github.com/prosa-chat/prosa/services/internal/clock"
-	"github.com/prosa-chat/prosa/services/internal/ratelimit"
+	"github.com/prosa-chat/prosa/services/internal/quota"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
 
 const nameRateLimit = "rate-limit"
 
-// The headers of the IETF draft on rate limits, which the gateway hands on. A handler with further windows adds to them.
+// The headers of draft-ietf-httpapi-ratelimit-headers, which every answer to a limited call of a key has, and the gateway hands on.
 const (
 	HeaderRateLimitPolicy = "ratelimit-policy"
 	HeaderRateLimit       = "ratelimit"
-	// windowName names the window of these limits in the headers.
-	windowName = "second"
 )
 
-// The limits that the contract states, for each API key.
+// The kinds of calls that are counted.
 const (
-	contactsPerSecond      = 10
-	conversationsPerSecond = 20
+	// KindContacts are the calls with ACCESS_CONTACTS_READ: queries of contacts and of events, together.
+	KindContacts = "contacts"
+	// KindConversations are the calls with ACCESS_CONVERSATIONS.
+	KindConversations = "conversations"
 )
 
-// Limiter counts a call of the key if it is allowed. It must not block on anything for long.
-type Limiter interface {
-	Take(key string) ratelimit.Decision
+// Keeper counts a call of a subject against its limits, if they allow it. The error is that the caller has left.
+type Keeper interface {
+	Take(ctx context.Context, subject quota.Subject, limits quota.Limits) (quota.Verdict, error)
 }
 
-// Limits says which limiter, under which key, a call counts against. A nil limiter: none. It is not asked about health and
-// reflection.
-type Limits func(ctx context.Context, fullMethod string, principal auth.Principal) (Limiter, string)
+// Quotas are the limits of each API key. An RPC's access option says which of them its calls count against; the root key has no
+// limits, and neither have health and reflection.
+type Quotas struct {
+	// Keeper counts. Nil: nothing is limited.
+	Keeper Keeper
+	// Contacts and Conversations are the limits of those kinds.
+	Contacts, Conversations quota.Limits
+}
 
-// DefaultLimits are the contract's limits, kept in this process: 10 calls a second for each key on the contacts surface, 20 on
-// the conversations surface. The root key counts as one key.
-func DefaultLimits(c clock.Clock) Limits {
-	contacts := ratelimit.New(ratelimit.Window{Limit: contactsPerSecond, Per: time.Second}, c)
-	conversations := ratelimit.New(ratelimit.Window{Limit: conversationsPerSecond, Per: time.Second}, c)
-	return func(_ context.Context, fullMethod string, principal auth.Principal) (Limiter, string) {
-		switch auth.AccessOf(fullMethod) {
-		case accountsv1.Access_ACCESS_CONTACTS_READ:
-			return contacts, LimitKey(principal)
-		case accountsv1.Access_ACCESS_CONVERSATIONS:
-			return conversations, LimitKey(principal)
-		default:
-			return nil, ""
-		}
+// of is the kind of the calls of an access, and its limits. Those of nothing are none.
+func (q Quotas) of(access accountsv1.Access) (string, quota.Limits) {
+	switch access {
+	case accountsv1.Access_ACCESS_CONTACTS_READ:
+		return KindContacts, q.Contacts
+	case accountsv1.Access_ACCESS_CONVERSATIONS:
+		return KindConversations, q.Conversations
 	}
+	return "", quota.Limits{}
 }
 
-// LimitKey is what a caller's calls are counted under.
-func LimitKey(principal auth.Principal) string {
-	if principal.Root {
-		return "root"
-	}
-	return principal.KeyID
-}
-
-// rateLimit refuses calls beyond a key's limit, with the time after which the next one is allowed, and tells callers of limited
-// calls in the headers how much is left.
-func rateLimit(limits Limits) interceptor {
+// rateLimit refuses calls beyond a key's limits, with the time after which the next one is allowed, and tells callers of limited
+// calls in the headers how much is left. It comes after authentication: who has no key costs it nothing.
+func rateLimit(quotas Quotas) interceptor {
 	return interceptor{
 		name: nameRateLimit,
 		unary: func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 			setHeader := func(md metadata.MD) error { return grpc.SetHeader(ctx, md) }
-			if err := takeOne(ctx, limits, info.FullMethod, setHeader); err != nil {
+			if err := takeOne(ctx, quotas, info.FullMethod, setHeader); err != nil {
 				return nil, err
 			}
 			return handler(ctx, request)
 		},
 		stream: func(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-			if err := takeOne(stream.Context(), limits, info.FullMethod, stream.SetHeader); err != nil {
+			if err := takeOne(stream.Context(), quotas, info.FullMethod, stream.SetHeader); err != nil {
 				return err
 			}
 			return handler(server, stream)
@@ -86,23 +75,31 @@ func rateLimit(limits Limits) interceptor {
 	}
 }
 
-func takeOne(ctx context.Context, limits Limits, fullMethod string, setHeader func(metadata.MD) error) error {
-	if infrastructure[fullMethod] {
+func takeOne(ctx context.Context, quotas Quotas, fullMethod string, setHeader func(metadata.MD) error) error {
+	if quotas.Keeper == nil {
 		return nil
 	}
-	limiter, key := limits(ctx, fullMethod, auth.FromContext(ctx))
-	if limiter == nil {
+	kind, limits := quotas.of(auth.AccessOf(fullMethod))
+	if limits.None() {
 		return nil
 	}
-	decision := limiter.Take(key)
+	principal := auth.FromContext(ctx)
+	if principal.KeyID == "" {
+		return nil
+	}
+	subject := quota.Subject{Instance: principal.Instance, Key: principal.KeyID, Kind: kind}
+	verdict, err := quotas.Keeper.Take(ctx, subject, limits)
+	if err != nil {
+		return rpcerr.FromStore(err)
+	}
 	// As with the request id: headers that cannot be set are no reason to refuse the call.
 	_ = setHeader(metadata.MD{
-		HeaderRateLimitPolicy: {decision.Policy(windowName)},
-		HeaderRateLimit:       {decision.Header(windowName)},
+		HeaderRateLimitPolicy: {verdict.Policy()},
+		HeaderRateLimit:       {verdict.Field()},
 	})
-	if decision.Allowed {
+	if verdict.Allowed {
 		return nil
 	}
 	return rpcerr.New(codes.ResourceExhausted, accountsv1.ErrorReason_ERROR_REASON_RATE_LIMITED, "too many calls with this key").
-		WithRetryAfter(decision.RetryAfter)
+		WithRetryAfter(verdict.RetryAfter)
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strconv"
 	"sync"
 	"time"
 
@@ -74,6 +75,18 @@ func OrderedFrom(t time.Time) string {
 	var raw [8]byte
 	binary.BigEndian.PutUint64(raw[:], ordered(t))
 	return hex.EncodeToString(raw[:orderedTime])
+}
+
+// OrderedTime is when an identifier of NewOrdered was made, to 64 nanoseconds; the zero time for what is none.
+func OrderedTime(s string) time.Time {
+	if !Valid(s) {
+		return time.Time{}
+	}
+	stamp, err := strconv.ParseUint(s[:16], 16, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.Unix(int64(stamp>>32), int64(stamp&(1<<32-1))>>2).UTC()
 }
 
 // ordered is the time at the beginning of an identifier: a billion takes 30 bits; shifted by two, the upper 24 of 32 are the

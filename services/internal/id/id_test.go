@@ -110,3 +110,12 @@ func BenchmarkNew(b *testing.B) {
 		s.New()
 	}
 }
+
+func TestOrderedTimeIsWhenItWasMade(t *testing.T) {
+	made := time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.UTC)
+	s := id.NewSource(clock.NewManual(made), nil)
+	for range 100 {
+		require.WithinDuration(t, made, id.OrderedTime(s.NewOrdered()), 64*time.Nanosecond)
+	}
+	require.Zero(t, id.OrderedTime("no id"))
+}

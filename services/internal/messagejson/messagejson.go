@@ -39,6 +39,12 @@ func AppendBare(dst []byte, m *messagev1.Message) []byte {
 	return append(appendContent(dst, m, true), '}')
 }
 
+// AppendContent appends m without origin and createdAt, as the messages of a
+// conversation show it: {"type":"text","text":"…"}.
+func AppendContent(dst []byte, m *messagev1.Message) []byte {
+	return append(appendContent(dst, m, false), '}')
+}
+
 // appendContent appends the object of m up to its content, without the brace
 // that ends it.
 func appendContent(dst []byte, m *messagev1.Message, textFirst bool) []byte {

@@ -24,12 +24,17 @@ type checkpointer struct {
 	pages int // written to the log since the last complete checkpoint
 	// nextRestart is the length of the log at which to wait for readers again.
 	nextRestart int
+	// empty asks for a log without content: see DB.Scrub.
+	empty bool
 }
 
 // checkpoint runs after each group and mostly only counts.
 func (w *writer) checkpoint() {
 	if w.cause.Load() != nil {
 		return
+	}
+	if w.wal.empty {
+		w.emptyLog()
 	}
 	written, _, err := w.raw.Status(sqlite.DBStatusCacheWrite, true)
 	if err != nil {
@@ -57,7 +62,7 @@ func (w *writer) checkpoint() {
 		w.wal.pages = checkpointPages / 2 // a reader needs the rest of the log; try again soon
 		return
 	}
-	w.wal = checkpointer{}
+	w.wal = checkpointer{empty: w.wal.empty}
 }
 
 // runCheckpoint returns the length of the log and how much of it is copied, in pages.

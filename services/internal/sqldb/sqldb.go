@@ -90,6 +90,7 @@ type engine interface {
 	failed() <-chan struct{}
 	waiting() int
 	undone() uint64
+	scrub(ctx context.Context, db *DB) error
 	close() error
 }
 

@@ -30,7 +30,7 @@ func Postgres(t testing.TB) string {
 	if server == "" {
 		bin := findBinaries()
 		if bin == "" {
-			unavailable(t)
+			missing(t, "no PostgreSQL: set "+URLVariable+", or install its server")
 		}
 		started, err := startServer(bin)
 		require.NoError(t, err, "start a private PostgreSQL server")
@@ -43,9 +43,9 @@ func Postgres(t testing.TB) string {
 	return withDatabase(t, server, name)
 }
 
-func unavailable(t testing.TB) {
+// missing skips a test for which a server is not installed, and fails it when CI=true.
+func missing(t testing.TB, reason string) {
 	t.Helper()
-	reason := "no PostgreSQL: set " + URLVariable + ", or install its server"
 	if os.Getenv("CI") == "true" {
 		require.FailNow(t, reason)
 	}

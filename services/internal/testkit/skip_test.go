@@ -6,12 +6,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWithoutPostgresTestsAreSkipped(t *testing.T) {
+func TestWithoutAServerTestsAreSkipped(t *testing.T) {
 	t.Setenv("CI", "")
 	skipped := false
 	t.Run("test", func(t *testing.T) {
 		defer func() { skipped = t.Skipped() }()
-		unavailable(t)
+		missing(t, "no server")
 	})
 	require.True(t, skipped)
 }
@@ -26,9 +26,9 @@ func (f *failing) Helper()               {}
 func (f *failing) Errorf(string, ...any) {}
 func (f *failing) FailNow()              { f.failed = true; panic(f) }
 
-func TestWithoutPostgresTestsFailInCI(t *testing.T) {
+func TestWithoutAServerTestsFailInCI(t *testing.T) {
 	t.Setenv("CI", "true")
 	f := &failing{TB: t}
-	require.PanicsWithValue(t, f, func() { unavailable(f) })
+	require.PanicsWithValue(t, f, func() { missing(f, "no server") })
 	require.True(t, f.failed)
 }

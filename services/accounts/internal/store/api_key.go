@@ -97,20 +97,26 @@ func (s *Store) Keys(ctx context.Context, instance string, after time.Time, afte
 	return found, nil
 }
 
-// DeleteKey ends a key of the instance, or fails with ErrKeyNotFound.
+// DeleteKey ends a key of the instance, and forgets what it has used, or fails with ErrKeyNotFound.
 func (s *Store) DeleteKey(ctx context.Context, instance, id string) error {
-	result, err := s.db.Exec1(ctx, `DELETE FROM api_key WHERE instance = $1 AND id = $2`, instance, id)
-	if err != nil {
-		return fmt.Errorf("delete API key: %w", err)
-	}
-	deleted, err := result.RowsAffected()
-	if err != nil {
-		return fmt.Errorf("delete API key: %w", err)
-	}
-	if deleted == 0 {
-		return ErrKeyNotFound
-	}
-	return nil
+	return s.db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+		result, err := tx.ExecContext(ctx, `DELETE FROM api_key WHERE instance = $1 AND id = $2`, instance, id)
+		if err != nil {
+			return fmt.Errorf("delete API key: %w", err)
+		}
+		deleted, err := result.RowsAffected()
+		if err != nil {
+			return fmt.Errorf("delete API key: %w", err)
+		}
+		if deleted == 0 {
+			return ErrKeyNotFound
+		}
+		// Calls in the seconds for which other services still know the key may leave a row behind, which does no harm.
+		if _, err := tx.ExecContext(ctx, `DELETE FROM key_usage WHERE instance = $1 AND key_id = $2`, instance, id); err != nil {
+			return fmt.Errorf("delete counts of API key: %w", err)
+		}
+		return nil
+	})
 }
 
 // KeyUse says when a key was used.

@@ -11,6 +11,7 @@ import (
 	"github.com/prosa-chat/prosa/services/agent/internal/expr"
 	"github.com/prosa-chat/prosa/services/agent/internal/flow"
 	"github.com/prosa-chat/prosa/services/agent/internal/flow/answer"
+	"github.com/prosa-chat/prosa/services/agent/internal/flow/request"
 )
 
 // finding is a fault without its place.
@@ -35,17 +36,12 @@ func check(def *agentv1.AgentDefinition, whole bool) []finding {
 		return []finding{{reason: err.Error()}}
 	}
 	c := &checker{def: def, exprs: exprs, findings: rules(def)}
-	for _, gap := range flow.Gaps(def) {
-		at := path(gap.Field)
-		if gap.Node != "" {
-			at = nodePath(gap.Node).field(gap.Field)
-		}
-		c.fault(at, "%s", gap.Reason)
-	}
 	c.knowledge()
 	for _, name := range slices.Sorted(maps.Keys(def.GetNodes())) {
 		c.node(nodePath(name), def.GetNodes()[name])
 	}
+	c.model()
+	c.remote()
 	c.targets()
 	if whole {
 		c.unreachable()
@@ -75,11 +71,17 @@ func (c *checker) knowledge() {
 }
 
 func (c *checker) node(at path, n *agentv1.Node) {
+	if n.GetCall() != nil {
+		c.call(at.field("call"), n.GetCall())
+	}
 	for _, name := range slices.Sorted(maps.Keys(n.GetSet())) {
 		c.template(at.field("set").key(name), n.GetSet()[name])
 	}
 	for i, say := range n.GetSay() {
 		c.say(at.field("say").index(i), say)
+	}
+	for _, name := range slices.Sorted(maps.Keys(n.GetArguments())) {
+		c.as(at.field("arguments").key(name).field("as"), n.GetArguments()[name].GetAs())
 	}
 	details := n.GetEvent().GetDetails()
 	for _, name := range slices.Sorted(maps.Keys(details)) {
@@ -170,9 +172,26 @@ func (c *checker) ask(at path, ask *agentv1.Ask) {
 	for i, retry := range ask.GetRetry() {
 		c.template(at.field("retry").index(i), retry)
 	}
-	as := ask.GetAs()
-	if _, err := answer.Parse(as); as != "" && err != nil && !c.found(at.field("as")) {
-		c.fault(at.field("as"), "%s", err)
+	c.as(at.field("as"), ask.GetAs())
+}
+
+// as finds what is wrong with the kind of an answer or an argument.
+func (c *checker) as(at path, as string) {
+	if _, err := answer.Parse(as); as != "" && err != nil && !c.found(at) {
+		c.fault(at, "%s", err)
+	}
+}
+
+func (c *checker) call(at path, call *agentv1.Call) {
+	_, faults := request.Compile(c.exprs, call)
+	for _, fault := range faults {
+		field := at.field(fault.Field)
+		if fault.Key != "" {
+			field = field.key(fault.Key)
+		}
+		if !c.found(field) {
+			c.expression(field, fault.Err)
+		}
 	}
 }
 

@@ -16,7 +16,7 @@ func in(node string) string {
 }
 
 func TestFaults(t *testing.T) {
-	const nodeFields = "call, set, say, event, ask, branch, goto, handoff, end"
+	const nodeFields = "call, set, say, event, ask, branch, goto, handoff, end, arguments, description"
 	for _, c := range []struct {
 		name, text string
 		want       []string
@@ -57,7 +57,7 @@ func TestFaults(t *testing.T) {
 		{"null in a list", in("say: [~]"), []string{
 			"4:13: nodes.n.say[0]: is null", "4:13: nodes.n.say[0]: one of text, date, buttons, list, media must be given"}[:1]},
 		{"unknown field", "displayName: A\nfoo: 1", []string{"2:1: foo: unknown field; there are displayName, description, locale, " +
-			"start, fallback, intents, answers, knowledge, nodes, model, threshold, runStaleOptions"}},
+			"start, fallback, intents, answers, knowledge, nodes, model, threshold, runStaleOptions, remote"}},
 		{"unknown field of a node", in("fala: [{text: a}]"), []string{"4:7: nodes.n.fala: unknown field; there are " + nodeFields}},
 		{"number for a field", in("9: true"), []string{`4:7: nodes.n["9"]: unknown field; there are ` + nodeFields}},
 		{"merge", in("<<: {end: true}"), []string{`4:7: nodes.n["<<"]: unknown field; there are ` + nodeFields}},

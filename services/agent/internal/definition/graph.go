@@ -20,11 +20,28 @@ func roots(def *agentv1.AgentDefinition) []edge {
 	for i, intent := range def.GetIntents() {
 		edges = append(edges, edge{path("intents").index(i).field("goto"), intent.GetGoto()})
 	}
+	for i, tool := range def.GetModel().GetTools() {
+		if def.GetNodes()[tool].GetCall() != nil {
+			edges = append(edges, edge{path("model").field("tools").index(i), tool})
+		}
+	}
 	return slices.DeleteFunc(edges, func(e edge) bool { return e.target == "" })
 }
 
-// onward are the edges that a turn follows by itself when the node does not wait.
+// onward are the edges that a turn follows by itself: that of a call that fails, and when the node does not wait its way out.
 func onward(at path, n *agentv1.Node) []edge {
+	var edges []edge
+	if failed := n.GetCall().GetOnError(); failed != "" {
+		edges = append(edges, edge{at.field("call").field("onError"), failed})
+	}
+	if !waits(n) {
+		edges = append(edges, waysOut(at, n)...)
+	}
+	return edges
+}
+
+// waysOut are the edges that a node takes when it is done.
+func waysOut(at path, n *agentv1.Node) []edge {
 	var edges []edge
 	for i, branch := range n.GetBranch() {
 		edges = append(edges, edge{at.field("branch").index(i).field("goto"), branch.GetGoto()})
@@ -35,7 +52,7 @@ func onward(at path, n *agentv1.Node) []edge {
 
 // edges are all edges of a node.
 func edges(at path, n *agentv1.Node) []edge {
-	all := onward(at, n)
+	all := waysOut(at, n)
 	options := func(at path, options []*agentv1.SayOption) {
 		for i, option := range options {
 			all = append(all, edge{at.index(i).field("goto"), option.GetGoto()})
@@ -109,9 +126,7 @@ func (c *checker) unreachable() {
 func (c *checker) loops() {
 	on := make(map[string][]edge)
 	for name, n := range c.def.GetNodes() {
-		if !waits(n) {
-			on[name] = onward(nodePath(name), n)
-		}
+		on[name] = onward(nodePath(name), n)
 	}
 	reported := make(map[string]bool)
 	for _, name := range c.names() {

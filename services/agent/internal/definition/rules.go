@@ -62,8 +62,12 @@ func ruleFinding(of protoreflect.MessageDescriptor, violation *validate.Violatio
 var patterns = map[protoreflect.FullName]string{
 	"prosa.agent.v1.AgentDefinition.nodes": "a node's name is 1 to 64 letters, digits and _, and does not begin with a digit",
 	"prosa.agent.v1.Intent.name":           "an intent's name is 1 to 64 letters, digits and _, and does not begin with a digit",
+	"prosa.agent.v1.CuratedAnswer.name":    "an answer's name is 1 to 64 letters, digits and _, and does not begin with a digit",
+	"prosa.agent.v1.Model.tools":           "a tool's name is 1 to 64 letters, digits and _, and does not begin with a digit",
+	"prosa.agent.v1.Node.arguments":        "an argument's name is 1 to 64 letters, digits and _, and does not begin with a digit",
 	"prosa.agent.v1.Node.set":              "must be context. or contact. and 1 to 64 letters, digits and _",
 	"prosa.agent.v1.Ask.save":              "must be context. or contact. and 1 to 64 letters, digits and _",
+	"prosa.agent.v1.Call.save":             "must be context. and 1 to 64 letters, digits and _",
 }
 
 func choices(of protoreflect.OneofDescriptor) string {

@@ -107,6 +107,9 @@ func issueErrors(source string, issues *cel.Issues) Errors {
 	var errs Errors
 	for _, issue := range issues.Errors() {
 		reason := strings.ReplaceAll(issue.Message, " (in container '')", "")
+		if reason == "undeclared reference to 'secret'" {
+			reason = "a secret can only stand alone, as {{ secret.name }}, in a header of a call"
+		}
 		// The parser repeats one mistake in several ways at one place; the first says most.
 		at := position(source, issue.Location.Line(), issue.Location.Column())
 		if !slices.ContainsFunc(errs, func(e Error) bool { return e.Position == at }) {

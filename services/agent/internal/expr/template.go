@@ -2,6 +2,7 @@ package expr
 
 import (
 	"context"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -17,15 +18,26 @@ type Template struct {
 	parts   []part
 }
 
-// part is a piece of a template: a literal, or an expression.
+// part is a piece of a template: a literal, an expression, or the name of a secret.
 type part struct {
 	literal string
 	program *program
+	secret  string
+	at      int // where it begins, in characters from 1
 }
 
 // Template compiles a text. An expression begins at {{ and ends at the first }} that is neither inside a string of the expression nor
 // closes a map of it. The error is Errors, with all faults of the text.
-func (c *Compiler) Template(source string) (Template, error) {
+func (c *Compiler) Template(source string) (Template, error) { return c.template(source, false) }
+
+// SecretTemplate compiles a text in which {{ secret.name }} stands for a secret. Its value is no expression's to see: RenderPieces gives
+// its name, and Render nothing.
+func (c *Compiler) SecretTemplate(source string) (Template, error) { return c.template(source, true) }
+
+// secretName is an expression that names a secret.
+var secretName = regexp.MustCompile(`^\s*secret\.([A-Za-z_][A-Za-z0-9_]{0,63})\s*$`)
+
+func (c *Compiler) template(source string, secrets bool) (Template, error) {
 	if !strings.Contains(source, opening) {
 		return Template{literal: storable(source)}, nil
 	}
@@ -37,7 +49,8 @@ func (c *Compiler) Template(source string) (Template, error) {
 	for {
 		before, after, found := strings.Cut(rest, opening)
 		if before != "" {
-			t.parts = append(t.parts, part{literal: storable(before)})
+			begin := utf8.RuneCountInString(source[:len(source)-len(rest)]) + 1
+			t.parts = append(t.parts, part{literal: storable(before), at: begin})
 		}
 		if !found {
 			break
@@ -48,11 +61,17 @@ func (c *Compiler) Template(source string) (Template, error) {
 			errs = append(errs, Error{Position: at - len(opening) + 1, Reason: "{{ without its }}"})
 			break
 		}
-		compiled, faults := c.expression(after[:end])
-		for _, fault := range faults {
-			errs = append(errs, Error{Position: at + fault.Position, Reason: fault.Reason})
+		one := part{at: at - len(opening) + 1}
+		if named := secretName.FindStringSubmatch(after[:end]); secrets && named != nil {
+			one.secret = named[1]
+		} else {
+			var faults Errors
+			one.program, faults = c.expression(after[:end])
+			for _, fault := range faults {
+				errs = append(errs, Error{Position: at + fault.Position, Reason: fault.Reason})
+			}
 		}
-		t.parts = append(t.parts, part{program: compiled})
+		t.parts = append(t.parts, one)
 		rest = after[end+len(closing):]
 	}
 	if len(errs) > 0 {
@@ -81,16 +100,19 @@ func (t *Template) Render(ctx context.Context, scope *Scope) string {
 
 func (p *part) render(ctx context.Context, scope *Scope) string {
 	if p.program == nil {
-		return p.literal
+		return p.literal // of a secret it is empty
 	}
 	value, err := scope.evaluate(ctx, p.program)
 	if err != nil {
 		return ""
 	}
-	written := storable(text(value))
-	// Evaluating a list of long texts costs little; writing it down does not.
-	scope.spent += uint64(len(written)) / charactersPerCost
-	return written
+	return scope.written(storable(text(value)))
+}
+
+// written counts a text that an evaluation gave: evaluating a list of long texts costs little, writing it down does not.
+func (s *Scope) written(text string) string {
+	s.spent += uint64(len(text)) / charactersPerCost
+	return text
 }
 
 // expressionEnd gives the offset of the }} that ends the expression at the beginning of s, -1 if there is none. It knows CEL's strings

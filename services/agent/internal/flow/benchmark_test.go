@@ -37,7 +37,7 @@ nodes:
 	b.Run("turn", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := program.Run(b.Context(), turn); err != nil {
+			if _, err := program.Run(b.Context(), turn, flow.Discard); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -46,7 +46,7 @@ nodes:
 		eco := compile(b, `{displayName: Eco, fallback: eco, nodes: {eco: {say: [{text: "eco: {{ input.text }}"}]}}}`)
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := eco.Run(b.Context(), flow.Turn{Text: "oi", Now: now, Location: saoPaulo, NewID: newID}); err != nil {
+			if _, err := eco.Run(b.Context(), flow.Turn{Text: "oi", Now: now, Location: saoPaulo, NewID: newID}, flow.Discard); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -55,7 +55,9 @@ func TestCompileRefuses(t *testing.T) {
 		"prompt":        {&agentv1.Node{Ask: &agentv1.Ask{Save: "context.a", Prompt: &agentv1.Ask_Text{Text: bad}}}, "ask: at"},
 		"retry":         {&agentv1.Node{Ask: askText(&agentv1.Ask{Save: "context.a", Retry: []string{bad}})}, "ask: retry 0: at"},
 		"giveUp":        {&agentv1.Node{Ask: askText(&agentv1.Ask{Save: "context.a", GiveUp: "gone"})}, `ask: giveUp: no node "gone"`},
-		"call":          {&agentv1.Node{Call: &agentv1.Call{}}, "calls are not available"},
+		"call":          {&agentv1.Node{Call: &agentv1.Call{Url: "{{ context.url }}"}}, "call: url: at character 1: must begin"},
+		"call save":     {&agentv1.Node{Call: &agentv1.Call{Url: "https://a.example/", Save: "contact.a"}}, "call: save: the name must begin"},
+		"onError":       {&agentv1.Node{Call: &agentv1.Call{Url: "https://a.example/", OnError: "gone"}}, `call: onError: no node "gone"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			program, err := flow.Compile(&agentv1.AgentDefinition{Fallback: "n", Nodes: map[string]*agentv1.Node{"n": c.node}})
@@ -73,21 +75,4 @@ func TestCompileRefuses(t *testing.T) {
 	require.EqualError(t, err, `compile intent i: no goto`)
 	_, err = flow.Compile(&agentv1.AgentDefinition{Answers: []*agentv1.CuratedAnswer{{Questions: []string{"a"}, Text: "{{"}}})
 	require.ErrorContains(t, err, "compile answer 0: at character 1")
-}
-
-func TestGaps(t *testing.T) {
-	all := &agentv1.AgentDefinition{
-		Model: &agentv1.Model{},
-		Nodes: map[string]*agentv1.Node{
-			"a": {Call: &agentv1.Call{}},
-			"b": {Handoff: &agentv1.Handoff{}},
-			"c": {Ask: &agentv1.Ask{As: "cpf"}},
-		},
-	}
-	require.Equal(t, []flow.Gap{
-		{"", "model", "a model is not available in this version"},
-		{"a", "call", "calls are not available in this version"},
-	}, flow.Gaps(all))
-	_, err := flow.Compile(all)
-	require.EqualError(t, err, "compile definition: a model is not available in this version")
 }

@@ -30,9 +30,6 @@ func newCompiler(def *agentv1.AgentDefinition) (*compiler, error) {
 }
 
 func (c *compiler) program(def *agentv1.AgentDefinition) (*Program, error) {
-	if gaps := Gaps(def); len(gaps) > 0 {
-		return nil, fmt.Errorf("compile definition: %s", gaps[0].Reason)
-	}
 	p := &Program{nodes: c.nodes, runsStale: def.GetRunStaleOptions()}
 	var err error
 	if p.start, err = c.target(def.GetStart()); err != nil {
@@ -49,6 +46,10 @@ func (c *compiler) program(def *agentv1.AgentDefinition) (*Program, error) {
 	if p.knows, err = c.knowledge(def); err != nil {
 		return nil, err
 	}
+	if p.model, err = c.model(def, &p.knows); err != nil {
+		return nil, err
+	}
+	p.remote = def.GetRemote()
 	return p, nil
 }
 
@@ -64,6 +65,10 @@ func (c *compiler) target(name string) (*node, error) {
 }
 
 func (c *compiler) node(n *node, def *agentv1.Node) error {
+	var err error
+	if n.call, err = c.call(def.GetCall()); err != nil {
+		return fmt.Errorf("call: %w", err)
+	}
 	for _, name := range sortedKeys(def.GetSet()) {
 		to, ok := parsePlace(name)
 		if !ok {
@@ -82,7 +87,6 @@ func (c *compiler) node(n *node, def *agentv1.Node) error {
 		}
 		n.say = append(n.say, compiled)
 	}
-	var err error
 	if n.event, err = c.event(def.GetEvent()); err != nil {
 		return fmt.Errorf("event: %w", err)
 	}

@@ -37,6 +37,8 @@ type conversation struct {
 	Definition yaml.Node         `yaml:"definition"`
 	Attributes map[string]string `yaml:"attributes"` // of the person, when the conversation opens
 	Turns      []exchange        `yaml:"turns"`
+	// Calls are the answers of the other systems, by node: what comes of the first call, of the second, and so on.
+	Calls map[string][]answered `yaml:"calls"`
 }
 
 // exchange is one turn and what it must give. What is not written must be empty, but for `context` and `contact`, which are only
@@ -61,6 +63,7 @@ type exchange struct {
 	Matched    bool                `yaml:"matched"` // an intent, an answer or a passage was found
 	HandedOver bool                `yaml:"handedOver"`
 	Handoff    string              `yaml:"handoff"` // the open handoff: "node squad skill"
+	Called     []string            `yaml:"called"`  // as showCalled writes it
 }
 
 func TestConversations(t *testing.T) {
@@ -89,16 +92,19 @@ func (c conversation) run(t *testing.T) {
 	require.NoError(t, err)
 	program := compile(t, string(source))
 	var state *agentv1.FlowState
+	answers := &answering{answers: c.Calls}
 	ids := 0
 	newID := func() string { ids++; return fmt.Sprintf("%024x", ids) }
 	for i, want := range c.Turns {
 		before := proto.CloneOf(state)
+		sink := &told{}
 		got, err := program.Run(t.Context(), flow.Turn{
 			State: state, Opening: i == 0, Text: want.Text, Postback: want.Postback, NoInput: want.NoInput, Now: now, Location: saoPaulo,
 			InstanceSlug: "acme", InstanceName: "Acme", AgentID: "64a1b2c3d4e5f6a7b8c9d0e1", AgentName: "Loja",
-			Attributes: c.Attributes, NewID: newID,
-		})
+			Attributes: c.Attributes, NewID: newID, ID: fmt.Sprintf("m%d", i+1), Caller: answers,
+		}, sink)
 		require.NoError(t, err)
+		require.Equal(t, sink.messages, got.Messages, "turn %d: what the sink got", i)
 		require.True(t, proto.Equal(before, state), "turn %d: the given state was changed", i)
 		want.compare(t, fmt.Sprintf("turn %d, %q", i, want.Text+want.Postback), got)
 		// What the store would do with it.
@@ -137,6 +143,11 @@ func (want exchange) compare(t *testing.T, turn string, got *flow.Result) {
 	}
 	require.Equal(t, want.Asks, asks, turn)
 	require.Equal(t, want.Intent, got.Intent, turn)
+	var called []string
+	for i := range got.Calls {
+		called = append(called, showCalled(&got.Calls[i]))
+	}
+	require.Equal(t, want.Called, called, turn)
 	require.Equal(t, want.Matched, got.Confidence > 0, turn)
 	require.Equal(t, want.HandedOver, got.HandedOver, turn)
 	handoff := ""

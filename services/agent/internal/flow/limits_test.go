@@ -24,7 +24,7 @@ func newID() string { return "64a1b2c3d4e5f6a7b8c9d0e1" }
 func run(t testing.TB, program *flow.Program, turn flow.Turn) *flow.Result {
 	t.Helper()
 	turn.Now, turn.Location, turn.NewID = now, saoPaulo, newID
-	result, err := program.Run(t.Context(), turn)
+	result, err := program.Run(t.Context(), turn, flow.Discard)
 	require.NoError(t, err)
 	return result
 }
@@ -271,14 +271,14 @@ func TestAttributesOfATurnAreBounded(t *testing.T) {
 }
 
 func TestRunNeedsIdentifiers(t *testing.T) {
-	_, err := compile(t, "displayName: A").Run(t.Context(), flow.Turn{Now: now})
+	_, err := compile(t, "displayName: A").Run(t.Context(), flow.Turn{Now: now}, flow.Discard)
 	require.EqualError(t, err, "run turn: no source of identifiers")
 }
 
 func TestRunGivesNothingWhenItsContextEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	result, err := compile(t, chain(2)).Run(ctx, flow.Turn{Now: now, NewID: newID})
+	result, err := compile(t, chain(2)).Run(ctx, flow.Turn{Now: now, NewID: newID}, flow.Discard)
 	require.ErrorIs(t, err, context.Canceled)
 	require.Nil(t, result)
 }
@@ -341,7 +341,7 @@ func TestAProgramRunsManyTurnsAtOnce(t *testing.T) {
 	for i := range 8 {
 		group.Go(func() {
 			for range 100 {
-				result, err := program.Run(t.Context(), flow.Turn{State: state, Text: strconv.Itoa(i), Now: now, NewID: newID})
+				result, err := program.Run(t.Context(), flow.Turn{State: state, Text: strconv.Itoa(i), Now: now, NewID: newID}, flow.Discard)
 				if assert.NoError(t, err) {
 					assert.Equal(t, fmt.Sprintf(`["%d","%d"]`, i, i), result.Messages[0].GetText().GetText())
 				}

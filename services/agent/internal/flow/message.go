@@ -47,9 +47,13 @@ func (r *run) render(t *expr.Template, limit int) string {
 
 // send adds a message to the answer. The answer's last message, beyond all limits, is the one that says that it was cut short.
 func (r *run) send(m *messagev1.Message) {
+	if r.writing != nil {
+		r.closeText()
+	}
 	m.Origin = messagev1.Origin_ORIGIN_BOT
 	m.CreateTime = r.timestamp
 	r.result.Messages = append(r.result.Messages, m)
+	r.sink.Message(m)
 	switch {
 	case len(r.result.Messages) > MaxMessages:
 		r.stop("more messages than an answer may have")

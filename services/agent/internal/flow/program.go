@@ -1,5 +1,6 @@
 // Package flow runs agent definitions: one turn of a conversation in, the answer and the conversation's next state out. It keeps
-// nothing, calls nothing, and takes time and identifiers from its caller, so that a turn that is run again gives the same.
+// nothing, and takes time and identifiers from its caller, and what acts outside, models and calls of other systems, as interfaces: a
+// turn that is run again gives the same if these do.
 package flow
 
 import (
@@ -20,11 +21,14 @@ type Program struct {
 	nodes     map[string]*node
 	runsStale bool
 	knows     knowledge
+	model     *modelling // nil: none
+	remote    *agentv1.Remote
 }
 
 // node is a compiled node.
 type node struct {
 	name     string
+	call     *call
 	set      []assignment
 	say      []say
 	event    *event
@@ -126,6 +130,9 @@ func Compile(def *agentv1.AgentDefinition) (*Program, error) {
 	}
 	return compiler.program(def)
 }
+
+// Remote is the program of the team that answers in place of the flow, nil if there is none. It must not be changed.
+func (p *Program) Remote() *agentv1.Remote { return p.remote }
 
 // Size is about how many bytes the program's index of intents, answers and passages takes; 0 if it has none. The rest of a program is
 // small beside it.

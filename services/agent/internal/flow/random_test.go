@@ -106,7 +106,7 @@ func TestRandomDefinitions(t *testing.T) {
 				State: state, Opening: i == 0 || state == nil, Text: said[0], Postback: said[1], Now: now, Location: saoPaulo, NewID: newID,
 			}
 			given := proto.CloneOf(state)
-			result, err := program.Run(t.Context(), turn)
+			result, err := program.Run(t.Context(), turn, flow.Discard)
 			require.NoError(t, err)
 			require.True(t, proto.Equal(given, state), "the given state was changed")
 			// Every node adds at most three messages and one question, and every turn one apology, or one thing that is known.
@@ -116,7 +116,7 @@ func TestRandomDefinitions(t *testing.T) {
 				require.NoError(t, protovalidate.Validate(message))
 			}
 			require.LessOrEqual(t, len(result.State.GetMenus()), flow.MaxMenus)
-			again, err := program.Run(t.Context(), turn)
+			again, err := program.Run(t.Context(), turn, flow.Discard)
 			require.NoError(t, err)
 			require.True(t, proto.Equal(result.State, again.State))
 			require.Equal(t, len(result.Messages), len(again.Messages))

@@ -49,12 +49,20 @@ type Turn struct {
 	// Now is the time of the turn. Location is the time zone of the instance; nil is UTC.
 	Now      time.Time
 	Location *time.Location
+	// Begun is when the turn began to run, from which what it may take is counted. Zero: Now.
+	Begun time.Time
 	// What expressions see as `instance` and `agent`.
 	InstanceSlug, InstanceName, AgentID, AgentName string
 	// Attributes is what is known about the person. It is read when Opening; later the state has it.
 	Attributes map[string]string
 	// NewID makes the identifiers of menus.
 	NewID func() string
+	// ID and ConversationID name the turn and its conversation for who is asked to answer it.
+	ID, ConversationID string
+	// Model asks the model of the program; nil: it cannot be asked, and the turn goes on as if it did not answer.
+	Model Model
+	// Caller makes the calls of nodes; nil: they fail.
+	Caller Caller
 }
 
 // Event is something that the flow reports.
@@ -88,6 +96,11 @@ type Result struct {
 	Confidence float64
 	// HandedOver says that the turn gave the conversation to people.
 	HandedOver bool
+	// Calls are the calls of nodes, in order.
+	Calls []Called
+	// Fault says why the model, or the remote program, that was asked gave no answer; "" if none was asked, or it did. The rest of the
+	// result is then the answer in its place.
+	Fault string
 	// Stopped says why the turn was cut short, "" if it was not. The person was told NotUnderstood then.
 	Stopped string
 }
@@ -97,6 +110,7 @@ type run struct {
 	*Program
 	ctx   context.Context
 	turn  Turn
+	sink  Sink
 	now   time.Time // in the instance's time zone
 	scope *expr.Scope
 
@@ -105,20 +119,21 @@ type run struct {
 	handoff   *agentv1.OpenHandoff
 	kept      int // bytes in context and contact, -1 while not measured
 	nodesRun  int
-	output    int // bytes rendered
+	output    int      // bytes rendered
+	writing   *writing // nil: no text message is being made
 	timestamp *timestamppb.Timestamp
 	failure   error // of this program, for which there is no answer
 
 	result Result
 }
 
-// Run runs one turn. An expression that fails at run time renders as nothing. The errors are faults of the caller, and the end of
-// ctx: an answer that was cut short by it would be wrong, so there is none.
-func (p *Program) Run(ctx context.Context, t Turn) (*Result, error) {
+// Run runs one turn, and gives each message to the sink as it is made. An expression that fails at run time renders as nothing. Errors:
+// ErrInterrupted; faults of the caller; and the end of ctx: an answer that was cut short by it would be wrong, so there is none.
+func (p *Program) Run(ctx context.Context, t Turn, sink Sink) (*Result, error) {
 	if t.NewID == nil {
 		return nil, errors.New("run turn: no source of identifiers")
 	}
-	r := p.begin(ctx, t)
+	r := p.begin(ctx, &t, sink)
 	r.respond()
 	if err := cmp.Or(ctx.Err(), r.failure); err != nil {
 		return nil, fmt.Errorf("run turn: %w", err)
@@ -126,14 +141,14 @@ func (p *Program) Run(ctx context.Context, t Turn) (*Result, error) {
 	return r.finish(), nil
 }
 
-func (p *Program) begin(ctx context.Context, t Turn) *run {
+func (p *Program) begin(ctx context.Context, t *Turn, sink Sink) *run {
 	location := t.Location
 	if location == nil {
 		location = time.UTC
 	}
 	contact := t.State.GetContact()
 	r := &run{
-		Program: p, ctx: ctx, turn: t, now: t.Now.In(location), ask: t.State.GetAsk(), menus: t.State.GetMenus(),
+		Program: p, ctx: ctx, turn: *t, sink: sink, now: t.Now.In(location), ask: t.State.GetAsk(), menus: t.State.GetMenus(),
 		handoff: t.State.GetHandoff(), kept: -1, timestamp: timestamppb.New(t.Now.Truncate(time.Millisecond)),
 	}
 	if t.Opening && len(contact) == 0 {
@@ -170,7 +185,7 @@ func (r *run) respond() {
 		if r.goesOn() {
 			r.understood()
 		}
-	case r.pressed(), r.answered(), r.typed(), r.understood(), r.informed():
+	case r.pressed(), r.answered(), r.typed(), r.understood(), r.modelled(), r.informed():
 	default:
 		r.notUnderstood()
 	}
@@ -206,7 +221,11 @@ func (r *run) enter(n *node) {
 		}
 		r.nodesRun++
 		r.result.Node = n.name
-		waits := r.perform(n)
+		if n.call != nil && !r.call(n) && r.result.Stopped == "" && n.call.onError != nil {
+			n = n.call.onError
+			continue
+		}
+		waits := r.result.Stopped != "" || r.perform(n)
 		if r.result.Stopped != "" || waits {
 			return
 		}

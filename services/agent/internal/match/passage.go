@@ -1,8 +1,10 @@
 package match
 
 import (
+	"cmp"
 	"context"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -58,19 +60,56 @@ func (x *Index) Passage(ctx context.Context, message string) (Match, string, err
 	best, at := none, -1
 	about := telling(asked)
 	for _, candidate := range candidates { // those that BM25 likes best come first
-		e := &s.entries[candidate]
-		confidence := s.covered(about, e.words)
-		if s.covered(about, x.titles[e.target]) > 0 {
-			confidence = math.Sqrt(confidence)
-		}
-		if confidence > best.Confidence {
-			best, at = Match{e.target, confidence}, candidate
+		if confidence := x.about(about, candidate); confidence > best.Confidence {
+			best, at = Match{s.entries[candidate].target, confidence}, candidate
 		}
 	}
 	if at < 0 {
 		return none, "", nil
 	}
 	return best, x.pieces[at].text, nil
+}
+
+// Found is a part of a passage that has to do with a message.
+type Found struct {
+	Match
+	// Text is the part.
+	Text string
+}
+
+// Passages finds the parts of passages that have to do with a message: the surest first, at most limit of them, none less sure than
+// least. Errors: that of the context.
+func (x *Index) Passages(ctx context.Context, message string, limit int, least float64) ([]Found, error) {
+	if x == nil {
+		return nil, nil
+	}
+	s := &x.passages
+	asked := words(message, maxWords)
+	candidates, err := x.search.candidates(ctx, fieldPassage, s, asked)
+	if err != nil {
+		return nil, err
+	}
+	var all []Found
+	about := telling(asked)
+	for _, candidate := range candidates {
+		if confidence := x.about(about, candidate); confidence >= least {
+			all = append(all, Found{Match{s.entries[candidate].target, confidence}, x.pieces[candidate].text})
+		}
+	}
+	// Among equals BM25 decides, in whose order they came.
+	slices.SortStableFunc(all, func(a, b Found) int { return cmp.Compare(b.Confidence, a.Confidence) })
+	return all[:min(len(all), limit)], nil
+}
+
+// about tells how likely a part of a passage, by its place, answers a question that has these telling words.
+func (x *Index) about(telling []word, at int) float64 {
+	s := &x.passages
+	e := &s.entries[at]
+	confidence := s.covered(telling, e.words)
+	if s.covered(telling, x.titles[e.target]) > 0 {
+		confidence = math.Sqrt(confidence)
+	}
+	return confidence
 }
 
 // telling are the words that say what a message is about.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -46,6 +47,8 @@ type ledger struct {
 	loseAnswer bool
 	// disorder says what came too early.
 	disorder []string
+	// erased are attendances that are not there.
+	erased []int64
 	// skipped are turns that may be missing before later ones.
 	skipped map[string]bool
 	called  chan struct{}
@@ -79,14 +82,19 @@ func (l *ledger) RecordTurns(
 			return nil, status.Error(code, "bad turn")
 		}
 	}
+	response := &contactsv1.RecordTurnsResponse{}
 	for _, turn := range r.GetTurns() {
+		if slices.Contains(l.erased, turn.GetAttendanceId()) {
+			response.UnknownAttendanceIds = append(response.UnknownAttendanceIds, turn.GetAttendanceId())
+			continue
+		}
 		l.keep(r.GetInstance(), turn.GetTurnId())
 	}
 	if l.loseAnswer {
 		l.loseAnswer = false
 		return nil, status.Error(codes.Unavailable, "answer lost")
 	}
-	return &contactsv1.RecordTurnsResponse{}, nil
+	return response, nil
 }
 
 func (l *ledger) keep(instance, id string) {

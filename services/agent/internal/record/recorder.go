@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -269,10 +270,10 @@ func (r *Recorder) recordClean(ctx context.Context, w *walk, instance string, tu
 	if len(turns) == 0 {
 		return nil
 	}
-	err := r.send(ctx, instance, turns)
+	unknown, err := r.send(ctx, instance, turns)
 	switch {
 	case err == nil:
-		return r.recorded(ctx, instance, turns)
+		return r.settle(ctx, instance, turns, unknown)
 	case isAway(err):
 		return err
 	default:
@@ -290,10 +291,10 @@ func (r *Recorder) recordSingly(ctx context.Context, w *walk, instance string, t
 		if err := r.holdLease(ctx); err != nil {
 			return err
 		}
-		err := r.send(ctx, instance, turn)
+		unknown, err := r.send(ctx, instance, turn)
 		switch {
 		case err == nil:
-			err = r.recorded(ctx, instance, turn)
+			err = r.settle(ctx, instance, turn, unknown)
 		case isAway(err):
 		default:
 			err = r.failed(ctx, w, turn[0], err)
@@ -305,17 +306,37 @@ func (r *Recorder) recordSingly(ctx context.Context, w *walk, instance string, t
 	return nil
 }
 
-func (r *Recorder) send(ctx context.Context, instance string, turns []pending) error {
+// send gives turns to contacts, and returns the attendances of which contacts has nothing any more.
+func (r *Recorder) send(ctx context.Context, instance string, turns []pending) (unknown []int64, err error) {
 	request := &contactsv1.RecordTurnsRequest{Instance: instance, Turns: make([]*contactsv1.TurnRecord, len(turns))}
 	for i := range turns {
 		request.Turns[i] = turns[i].turn
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if _, err := r.Contacts.RecordTurns(ctx, request); err != nil {
-		return fmt.Errorf("record turns: %w", err)
+	response, err := r.Contacts.RecordTurns(ctx, request)
+	if err != nil {
+		return nil, fmt.Errorf("record turns: %w", err)
 	}
-	return nil
+	return response.GetUnknownAttendanceIds(), nil
+}
+
+// settle ends turns that contacts has: they are recorded, or set aside where their attendance is unknown.
+func (r *Recorder) settle(ctx context.Context, instance string, turns []pending, unknown []int64) error {
+	if len(unknown) > 0 {
+		known := make([]pending, 0, len(turns))
+		for _, turn := range turns {
+			if !slices.Contains(unknown, turn.turn.GetAttendanceId()) {
+				known = append(known, turn)
+				continue
+			}
+			if err := r.refuse(ctx, turn.Key, codeErased); err != nil {
+				return err
+			}
+		}
+		turns = known
+	}
+	return r.recorded(ctx, instance, turns)
 }
 
 func (r *Recorder) recorded(ctx context.Context, instance string, turns []pending) error {

@@ -22,6 +22,8 @@ const (
 	maxRetry = time.Minute
 	// codeUnreadable marks a record that this service cannot read itself.
 	codeUnreadable = "UNREADABLE"
+	// codeErased marks a record of an attendance that contacts does not have any more.
+	codeErased = "ATTENDANCE_NOT_FOUND"
 )
 
 // isAway reports whether the failure says nothing about the turns: contacts cannot be asked now, or the recorder stops.

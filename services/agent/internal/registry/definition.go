@@ -33,7 +33,7 @@ func publish(sent *structpb.Value) (store.Version, error) {
 		_, err = flow.Compile(parsed)
 	}
 	if err != nil {
-		return store.Version{}, invalid(err)
+		return store.Version{}, invalid(definitionField, err)
 	}
 	format, source, err := sourceOf(sent)
 	if err != nil {
@@ -48,8 +48,8 @@ func publish(sent *structpb.Value) (store.Version, error) {
 	}, nil
 }
 
-// invalid lists the faults of a definition.
-func invalid(err error) error {
+// invalid lists the faults of a definition that was sent in a field.
+func invalid(field string, err error) error {
 	var faults definition.Faults
 	if !errors.As(err, &faults) {
 		return rpcerr.Internal(err)
@@ -59,17 +59,17 @@ func invalid(err error) error {
 	for i, fault := range faults {
 		if i == maxFaults {
 			violations = append(violations, rpcerr.Violation{
-				Field: definitionField, Reason: fmt.Sprintf("%d more faults are not listed", len(faults)-maxFaults),
+				Field: field, Reason: fmt.Sprintf("%d more faults are not listed", len(faults)-maxFaults),
 			})
 			break
 		}
-		violations = append(violations, violation(fault))
+		violations = append(violations, violation(field, fault))
 	}
 	return problem.WithViolations(violations...)
 }
 
-func violation(fault definition.Fault) rpcerr.Violation {
-	v := rpcerr.Violation{Field: definitionField, Reason: fault.Reason}
+func violation(field string, fault definition.Fault) rpcerr.Violation {
+	v := rpcerr.Violation{Field: field, Reason: fault.Reason}
 	if fault.Field != "" {
 		v.Field += "." + fault.Field
 	}

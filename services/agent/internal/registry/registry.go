@@ -53,6 +53,8 @@ type Store interface {
 	Source(ctx context.Context, instance, agentID string, version int32) (store.Format, []byte, error)
 	UpdateAgent(ctx context.Context, instance, id string, c store.AgentChange, now time.Time) (*store.Agent, error)
 	DeleteAgent(ctx context.Context, instance, id string, now time.Time) error
+	ListVersions(ctx context.Context, instance, agentID string, before int64, limit int) ([]store.Published, error)
+	Version(ctx context.Context, instance, agentID string, number int32) (store.Version, time.Time, error)
 }
 
 // Registry manages agents. It is safe for concurrent use. Its errors may be sent as they are.

@@ -18,6 +18,8 @@ type script struct {
 	TimeZone string `yaml:"timeZone"`
 	// Now is when each case begins, in the time zone: 2006-01-02T15:04:05. Default: Monday 5 January 2026, nine o'clock.
 	Now string `yaml:"now"`
+	// Calls are what the calls of nodes are answered with, by the names of the nodes, in cases that say nothing else of that node.
+	Calls map[string]replies `yaml:"calls"`
 	// Cases are the conversations.
 	Cases []scene `yaml:"cases"`
 
@@ -31,7 +33,9 @@ type scene struct {
 	Now string `yaml:"now"`
 	// Contact is what is known about the person.
 	Contact map[string]string `yaml:"contact"`
-	Turns   []exchange        `yaml:"turns"`
+	// Calls is as in script.
+	Calls map[string]replies `yaml:"calls"`
+	Turns []exchange         `yaml:"turns"`
 
 	begin time.Time
 	line  int
@@ -56,6 +60,8 @@ type exchange struct {
 	Intent *string `yaml:"intent"`
 	// Events are what the flow reported: the name as `name`, and the details.
 	Events *[]map[string]string `yaml:"events"`
+	// Called are the calls of the turn: method, URL and body.
+	Called *[]string `yaml:"called"`
 	// Context and Contact are values that are kept after the turn; an empty one is not kept.
 	Context map[string]string `yaml:"context"`
 	Contact map[string]string `yaml:"contact"`

@@ -45,10 +45,16 @@ func Run(ctx context.Context, definition *agentv1.AgentDefinition, cases []byte)
 	if err != nil {
 		return nil, err
 	}
+	if err := s.checkCalls(definition); err != nil {
+		return nil, fmt.Errorf("read cases: %w", err)
+	}
 	outcomes := make([]Outcome, len(s.Cases))
 	for i := range s.Cases {
 		c := &s.Cases[i]
-		r := &run{program: program, scene: c, location: s.location, agentName: definition.GetDisplayName(), contact: maps.Clone(c.Contact)}
+		r := &run{
+			program: program, scene: c, location: s.location, agentName: definition.GetDisplayName(), contact: maps.Clone(c.Contact),
+			caller: newCaller(s.Calls, c.Calls),
+		}
 		if outcomes[i].Differences, err = r.all(ctx); err != nil {
 			return nil, fmt.Errorf("run case %q: %w", c.Name, err)
 		}
@@ -63,6 +69,7 @@ type run struct {
 	scene     *scene
 	location  *time.Location
 	agentName string
+	caller    *caller
 
 	contact map[string]string
 	state   *agentv1.FlowState // nil: no conversation is open
@@ -79,11 +86,11 @@ func (r *run) all(ctx context.Context) ([]Difference, error) {
 		if !known {
 			return append(differences, Difference{Turn: i + 1, Input: shown, Lines: []string{"+ there is no such option"}}), nil
 		}
-		result, err := r.program.Run(ctx, input)
+		result, err := r.program.Run(ctx, input, flow.Discard)
 		if err != nil {
 			return nil, err
 		}
-		if lines := turn.compare(result); lines != nil {
+		if lines := append(turn.compare(result), unanswered(result)...); lines != nil {
 			differences = append(differences, Difference{Turn: i + 1, Input: shown, Lines: lines})
 		}
 		if err := r.keep(result); err != nil {
@@ -98,6 +105,7 @@ func (r *run) input(e *exchange, now time.Time) (input flow.Turn, shown string, 
 	input = flow.Turn{
 		State: r.state, Opening: r.state == nil, Now: now, Location: r.location, InstanceSlug: "exemplo", InstanceName: "Exemplo",
 		AgentID: "000000000000000000000000", AgentName: r.agentName, Attributes: r.contact, NewID: r.newID, Sent: sent(e.Sent),
+		Caller: r.caller,
 	}
 	switch {
 	case e.User != nil:
@@ -181,6 +189,9 @@ func (e *exchange) compare(result *flow.Result) []string {
 			want = append(want, showEvent(event["name"], details))
 		}
 		got = append(got, showEvents(result.Events)...)
+	}
+	if e.Called != nil {
+		want, got = append(want, prefixed("call: ", *e.Called)...), append(got, prefixed("call: ", showCalls(result.Calls))...)
 	}
 	one := func(name string, wanted *string, came string) {
 		if wanted != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/prosa-chat/prosa/services/internal/erasure"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 )
 
@@ -50,7 +51,7 @@ const gather = 3 * time.Millisecond
 
 // newTurnBatch commits turns many at a time: statements cost no round trips here, but each of them much more than a row of it.
 func newTurnBatch(db *sqldb.DB) commitTurn {
-	return sqldb.NewBatcher(db, writeTurns).Gather(gather).Do
+	return sqldb.NewBatcher(db, guarded(erasure.GuardOf(db), writeTurns)).Gather(gather).Do
 }
 
 // writeTurns stores turns, all or none: ErrConflict, or an error that sqldb.IsUnique knows, when one of them cannot be committed.

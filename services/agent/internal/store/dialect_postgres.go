@@ -16,6 +16,28 @@ var postgresDialect = dialect{
 	finishSilent:  finishSilentOf + postgresList + ` RETURNING id`,
 	recordEnds:    recordEndsOf + postgresList,
 	deleteRecords: deleteRecordsPostgres,
+
+	index:            postgresIndex{},
+	readFeedback:     readFeedbackOf + postgresList,
+	lockMetadata:     readMetadata + ` FOR UPDATE`,
+	holdConversation: []string{readListedRow + ` FOR KEY SHARE`, readOpenedRow + ` FOR KEY SHARE`},
+	eraseConversations: []string{
+		// A pending record becomes a mark, and a mark words in the index: whoever is at it is waited for, and finds no more.
+		`DELETE FROM pending_record WHERE instance = $1 AND conversation_id` + postgresList,
+		`DELETE FROM search_pending WHERE instance = $1 AND conversation_id` + postgresList,
+		// So is who holds the conversation.
+		deleteListedOf + postgresList, deleteNotesOf + postgresList, deleteFeedbackOf + postgresList,
+	},
+	markRefused: `
+INSERT INTO search_pending (instance, conversation_id, turn_number, turn_id)
+SELECT instance, conversation_id, turn_number, turn_id FROM pending_record
+WHERE instance = $1 AND conversation_id = $2 AND turn_number = $3 AND turn_id <> '' ON CONFLICT DO NOTHING`,
+	inList: func(parameter string) string {
+		return ` = ANY (ARRAY(SELECT jsonb_array_elements_text(` + parameter + `::jsonb)))`
+	},
+	elements: func(parameter string) string {
+		return `jsonb_array_elements_text(` + parameter + `::jsonb) AS e (value)`
+	},
 }
 
 // postgresList is the condition that a column is an element of the JSON list $2. An array is looked up in an index whatever the
@@ -23,11 +45,20 @@ var postgresDialect = dialect{
 const postgresList = ` = ANY (ARRAY(SELECT jsonb_array_elements_text($2::jsonb)))`
 
 const deleteRecordsOfList = `
-DELETE FROM pending_record p USING jsonb_to_recordset($2::jsonb) AS d (c text, n bigint)
-WHERE p.instance = $1 AND p.conversation_id = d.c AND p.turn_number = d.n
-  AND ` + holdsLease
+WITH deleted AS (
+    DELETE FROM pending_record p USING jsonb_to_recordset($2::jsonb) AS d (c text, n bigint)
+    WHERE p.instance = $1 AND p.conversation_id = d.c AND p.turn_number = d.n
+      AND ` + holdsLease + `
+    RETURNING p.instance, p.conversation_id, p.turn_number, p.turn_id
+),
+marked AS (
+    INSERT INTO search_pending (instance, conversation_id, turn_number, turn_id)
+    SELECT instance, conversation_id, turn_number, turn_id FROM deleted WHERE turn_id <> '' ON CONFLICT DO NOTHING
+)
+SELECT count(*) FROM deleted`
 
-// deleteRecordsPostgres is one statement, so that the lease cannot go between a look at it and the deletion.
+// deleteRecordsPostgres is one statement, so that the lease cannot go between a look at it and the deletion. It leaves a mark that the
+// turns are to be put into the index.
 func deleteRecordsPostgres(ctx context.Context, db *sqldb.DB, lease Lease, instance string, keys []RecordKey) error {
 	type place struct {
 		ConversationID string `json:"c"`
@@ -41,11 +72,8 @@ func deleteRecordsPostgres(ctx context.Context, db *sqldb.DB, lease Lease, insta
 	if err != nil {
 		return err
 	}
-	result, err := db.Exec1(ctx, deleteRecordsOfList, instance, string(list), lease.Name, lease.Holder, lease.Epoch)
-	if err != nil {
-		return err
-	}
-	n, err := result.RowsAffected()
+	var n int
+	err = db.Query1(ctx, deleteRecordsOfList, []any{instance, string(list), lease.Name, lease.Holder, lease.Epoch}, &n)
 	if err == nil && n == 0 {
 		err = ErrLeaseLost
 	}
@@ -65,7 +93,9 @@ const commitOpening = `
 WITH c AS (
     INSERT INTO conversation (instance, id, agent_id, agent_version, endpoint_id, identifier, source, attendance_id, contact_id, state,
         epoch, last_turn, last_turn_id, messages, flow_state, create_time, update_time, finish_time)
-    VALUES ($1::text, $2::text, $12, $13, $14, $15, $16, $17, $18, $9, $20, $4::bigint, $3::text, $10, $11, $8::bigint, $8::bigint, $19)
+    SELECT $1::text, $2::text, $12::text, $13::bigint, $14::text, $15::text, $16::text, $17::bigint, $18::text, $9::text, $20::bigint,
+        $4::bigint, $3::text, $10::bigint, $11::bytea, $8::bigint, $8::bigint, $19::bigint
+    WHERE NOT EXISTS (SELECT 1 FROM erasure WHERE instance = $1::text AND person = $21::text AND cut_time >= $22::bigint)
     RETURNING id
 )` + turnParts
 
@@ -81,13 +111,13 @@ WITH c AS (
 func commitTurnPostgres(ctx context.Context, db *sqldb.DB, t *Turn) error {
 	c := &t.Conversation
 	state, finish := t.end()
-	args := append(make([]any, 0, 20), t.Lane.Instance, c.ID, t.ID, c.LastTurn+1, c.LastTurnID, t.Answer, t.Record,
+	args := append(make([]any, 0, 22), t.Lane.Instance, c.ID, t.ID, c.LastTurn+1, c.LastTurnID, t.Answer, t.Record,
 		sqldb.Micros(t.Time), state, t.Messages, c.FlowState)
 	statement := commitNext
 	if c.LastTurn == 0 {
 		statement = commitOpening
 		args = append(args, t.Lane.AgentID, c.AgentVersion, t.Lane.EndpointID, t.Lane.Identifier, t.Source, c.AttendanceID, c.ContactID,
-			finish, t.raise())
+			finish, t.raise(), t.Person.Person(), sqldb.Micros(t.Person.Accepted))
 	} else {
 		args = append(args, finish, c.Epoch, t.raise())
 	}

@@ -13,6 +13,14 @@ var sqliteDialect = dialect{
 	finishSilent:  finishSilentOf + sqliteList + ` RETURNING id`,
 	recordEnds:    recordEndsOf + sqliteList,
 	deleteRecords: deleteRecordsSQLite,
+
+	index:              sqliteIndex{},
+	readFeedback:       readFeedbackOf + sqliteList,
+	lockMetadata:       readMetadata,
+	holdConversation:   []string{readListedRow, readOpenedRow},
+	eraseConversations: []string{deleteListedOf + sqliteList, deleteNotesOf + sqliteList, deleteFeedbackOf + sqliteList},
+	inList:             func(parameter string) string { return ` IN (SELECT value FROM json_each(` + parameter + `))` },
+	elements:           func(parameter string) string { return `json_each(` + parameter + `)` },
 }
 
 // sqliteList is the condition that a column is an element of the JSON list $2.

@@ -158,6 +158,11 @@ func (s *Store) RefuseRecord(ctx context.Context, lease Lease, key RecordKey, co
 		if n == 0 {
 			return ErrLeaseLost
 		}
+		if s.dialect.markRefused != "" {
+			if _, err := tx.ExecContext(ctx, s.dialect.markRefused, key.Instance, key.ConversationID, key.TurnNumber); err != nil {
+				return fmt.Errorf("mark refused turn: %w", err)
+			}
+		}
 		if _, err = tx.ExecContext(ctx, deleteRefused, key.Instance, key.ConversationID, key.TurnNumber); err != nil {
 			return fmt.Errorf("set record aside: %w", err)
 		}

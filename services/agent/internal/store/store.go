@@ -35,6 +35,19 @@ type dialect struct {
 	finishSilent  string // likewise
 	recordEnds    string // likewise
 	deleteRecords func(ctx context.Context, db *sqldb.DB, lease Lease, instance string, keys []RecordKey) error
+
+	index        searchIndex
+	readFeedback string // of a conversation, by a JSON list of turns
+	lockMetadata string // reads a conversation's metadata, so that nobody else changes it
+	// holdConversation find one of the rows by which a conversation exists, and keep it from being deleted.
+	holdConversation []string
+	// eraseConversations take out what is kept beside the conversations of a JSON list, in this order: first what lets others go on
+	// writing the rest.
+	eraseConversations []string
+	// markRefused says that a turn, which contacts will never have, is to be put into the index; empty where nobody needs to.
+	markRefused string
+	// inList is the condition that a column before it is an element of the JSON list in a parameter, elements the table of them.
+	inList, elements func(parameter string) string
 }
 
 // New returns the store in db, whose schema is that of Migrations.

@@ -1,12 +1,14 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/prosa-chat/prosa/services/internal/erasure"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 )
 
@@ -106,6 +108,8 @@ type Turn struct {
 	Messages int64
 	// Time is when the agent answered.
 	Time time.Time
+	// Person is whose message it was, for the erasures that refuse to open a conversation; the zero value is refused by none.
+	Person erasure.Subject
 }
 
 // After is where the conversation stands once the turn is committed; Position then gives the same.
@@ -144,13 +148,19 @@ func (t *Turn) end() (state string, finish sql.NullInt64) {
 }
 
 // CommitTurn stores a turn: its conversation's new state, the turn itself, and that contacts must be told, all or nothing.
-// ErrConflict when the turn is stored already or was computed on what is no longer so.
+// ErrConflict when the turn is stored already or was computed on what is no longer so; ErrErased when it would open a conversation of
+// somebody who was erased since the message came.
 func (s *Store) CommitTurn(ctx context.Context, t *Turn) error {
 	err := s.commitTurn(ctx, t)
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, ErrErased):
+		return ErrErased
 	case sqldb.IsUnique(err), errors.Is(err, ErrConflict):
+		if erased, err := s.refusesOpening(ctx, t); err != nil || erased {
+			return cmp.Or(err, ErrErased)
+		}
 		return ErrConflict
 	default:
 		return fmt.Errorf("commit turn: %w", err)

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/prosa-chat/prosa/services/agent/internal/engine"
 	"github.com/prosa-chat/prosa/services/agent/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 	"github.com/prosa-chat/prosa/services/internal/testkit"
@@ -22,7 +23,7 @@ func BenchmarkTurn(b *testing.B) {
 			i := n.Add(1)
 			m := message("m"+strconv.FormatInt(i, 10), "bom dia")
 			m.Identifier = strconv.FormatInt(i%1000, 10)
-			if _, err := f.runner.Run(b.Context(), m); err != nil {
+			if _, err := f.runner.Run(b.Context(), m, engine.Discard); err != nil {
 				b.Fatal(err)
 			}
 		}

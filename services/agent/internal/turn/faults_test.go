@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
+	"github.com/prosa-chat/prosa/services/agent/internal/engine"
 	"github.com/prosa-chat/prosa/services/agent/internal/flow"
 	"github.com/prosa-chat/prosa/services/agent/internal/store"
 	"github.com/prosa-chat/prosa/services/agent/internal/turn"
@@ -82,15 +83,15 @@ func TestStoreFaults(t *testing.T) {
 					deps.Store = faulty
 					runner := turn.NewRunner(deps)
 
-					_, err := runner.Run(t.Context(), m)
+					_, err := runner.Run(t.Context(), m, engine.Discard)
 					requireReason(t, err, codes.Unavailable, "UNAVAILABLE")
 					_, ok := rpcerr.RetryAfter(err)
 					require.True(t, ok)
-					answer, err := runner.Run(t.Context(), m)
+					answer, err := runner.Run(t.Context(), m, engine.Discard)
 					require.NoError(t, err)
 					require.Equal(t, 1, faulty.failed)
 					require.Equal(t, "interaction-2", answer.GetInteractionId())
-					again, err := runner.Run(t.Context(), m)
+					again, err := runner.Run(t.Context(), m, engine.Discard)
 					require.NoError(t, err)
 					requireEqual(t, answer, again)
 
@@ -110,7 +111,7 @@ func TestOpeningIsRepeatedWithTheSameIDs(t *testing.T) {
 	eachEngine(t, func(t *testing.T, f *fixture) {
 		deps := f.deps
 		deps.Store = &faultyStore{Store: f.store, method: "CommitTurn", err: sqldb.ErrUnavailable}
-		_, err := turn.NewRunner(deps).Run(t.Context(), message("m1", "oi"))
+		_, err := turn.NewRunner(deps).Run(t.Context(), message("m1", "oi"), engine.Discard)
 		require.Equal(t, codes.Unavailable, rpcerr.Code(err))
 		answer := f.run(t, message("m1", "oi"))
 		require.Equal(t, "interaction-1", answer.GetInteractionId())
@@ -124,7 +125,7 @@ func TestTurnThatIsAlwaysOvertaken(t *testing.T) {
 	eachEngine(t, func(t *testing.T, f *fixture) {
 		deps := f.deps
 		deps.Store = overtaken{f.store}
-		_, err := turn.NewRunner(deps).Run(t.Context(), message("m1", "oi"))
+		_, err := turn.NewRunner(deps).Run(t.Context(), message("m1", "oi"), engine.Discard)
 		requireReason(t, err, codes.Unavailable, "UNAVAILABLE")
 	})
 }
@@ -138,7 +139,7 @@ func TestProgramThatDoesNotLoad(t *testing.T) {
 	eachEngine(t, func(t *testing.T, f *fixture) {
 		deps := f.deps
 		deps.Programs = noPrograms{}
-		_, err := turn.NewRunner(deps).Run(t.Context(), message("m1", "oi"))
+		_, err := turn.NewRunner(deps).Run(t.Context(), message("m1", "oi"), engine.Discard)
 		requireReason(t, err, codes.Internal, "INTERNAL")
 		require.Zero(t, f.contacts.opened())
 	})
@@ -154,11 +155,11 @@ func TestCallerThatGaveUp(t *testing.T) {
 	eachEngine(t, func(t *testing.T, f *fixture) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, err := f.runner.Run(ctx, message("m1", "oi"))
+		_, err := f.runner.Run(ctx, message("m1", "oi"), engine.Discard)
 		require.Equal(t, codes.Canceled, rpcerr.Code(err))
 		require.Equal(t, 0, f.count(t, `SELECT count(*) FROM turn`))
 		var none *agentv1.RunTurnResponse
-		answer, _ := f.runner.Run(ctx, message("m1", "oi"))
+		answer, _ := f.runner.Run(ctx, message("m1", "oi"), engine.Discard)
 		require.Equal(t, none, answer)
 	})
 }

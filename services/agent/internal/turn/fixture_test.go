@@ -1,6 +1,7 @@
 package turn_test
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"strconv"
@@ -20,6 +21,7 @@ import (
 	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
+	"github.com/prosa-chat/prosa/services/agent/internal/engine"
 	"github.com/prosa-chat/prosa/services/agent/internal/program"
 	"github.com/prosa-chat/prosa/services/agent/internal/store"
 	"github.com/prosa-chat/prosa/services/agent/internal/turn"
@@ -59,7 +61,7 @@ func (c *contacts) OpenAttendance(
 	}
 	n := len(c.byID) + 1
 	c.byID[key] = &contactsv1.OpenAttendanceResponse{
-		AttendanceId: int64(n), InteractionId: "interaction-" + strconv.Itoa(n), ContactId: "contact-of-" + r.GetIdentifier(),
+		AttendanceId: int64(n), InteractionId: cmp.Or(r.GetInteractionId(), "interaction-"+strconv.Itoa(n)), ContactId: "contact-of-" + r.GetIdentifier(),
 		Attributes: map[string]string{"city": "Belém"},
 	}
 	return c.byID[key], nil
@@ -184,7 +186,7 @@ func message(messageID, text string) *agentv1.RunTurnRequest {
 
 func (f *fixture) run(t testing.TB, r *agentv1.RunTurnRequest) *agentv1.RunTurnResponse {
 	t.Helper()
-	response, err := f.runner.Run(t.Context(), r)
+	response, err := f.runner.Run(t.Context(), r, engine.Discard)
 	require.NoError(t, err)
 	return response
 }

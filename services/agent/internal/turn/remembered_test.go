@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
+	"github.com/prosa-chat/prosa/services/agent/internal/engine"
 	"github.com/prosa-chat/prosa/services/agent/internal/store"
 	"github.com/prosa-chat/prosa/services/agent/internal/turn"
 )
@@ -51,7 +52,7 @@ func to(messageID, text string) *agentv1.RunTurnRequest {
 
 func run(t *testing.T, r *turn.Runner, m *agentv1.RunTurnRequest) *agentv1.RunTurnResponse {
 	t.Helper()
-	response, err := r.Run(t.Context(), m)
+	response, err := r.Run(t.Context(), m, engine.Discard)
 	require.NoError(t, err)
 	return response
 }
@@ -153,7 +154,7 @@ func TestDeletedAgentIsForgotten(t *testing.T) {
 					run(t, here, to("m3", "oi")) // and this turn does not make it last longer
 					f.clock.Advance(1)
 				}
-				_, err := here.Run(t.Context(), to("m4", "oi"))
+				_, err := here.Run(t.Context(), to("m4", "oi"), engine.Discard)
 				requireReason(t, err, codes.NotFound, "AGENT_NOT_FOUND")
 				require.Zero(t, f.count(t, `SELECT count(*) FROM turn WHERE id = 'm4'`))
 			})
@@ -178,7 +179,7 @@ func TestFailedCommitIsForgotten(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		remembering(t, func(t *testing.T, f *fixture, s *countingStore, here, _ *turn.Runner) {
 			s.Store = &faultyStore{Store: f.store, method: "CommitTurn", after: after, err: errLost}
-			_, err := here.Run(t.Context(), to("m3", "oi"))
+			_, err := here.Run(t.Context(), to("m3", "oi"), engine.Discard)
 			requireReason(t, err, codes.Unavailable, "UNAVAILABLE")
 			require.Zero(t, s.looked.Load())
 			require.Equal(t, []string{"eco: oi"}, texts(run(t, here, to("m3", "oi"))))

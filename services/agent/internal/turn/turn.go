@@ -2,6 +2,7 @@
 package turn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,10 +19,12 @@ import (
 	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
+	"github.com/prosa-chat/prosa/services/agent/internal/engine"
 	"github.com/prosa-chat/prosa/services/agent/internal/flow"
 	"github.com/prosa-chat/prosa/services/agent/internal/idle"
 	"github.com/prosa-chat/prosa/services/agent/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/clock"
+	"github.com/prosa-chat/prosa/services/internal/erasure"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
 
@@ -34,6 +37,7 @@ type Store interface {
 	Position(ctx context.Context, lane store.Lane, turnID string) (*store.Position, error)
 	CommitTurn(ctx context.Context, t *store.Turn) error
 	FinishIdle(ctx context.Context, instance string, c *store.Conversation, end time.Time) error
+	HasConversation(ctx context.Context, instance, id string) (bool, error)
 }
 
 // Programs gives compiled definitions.
@@ -67,6 +71,15 @@ type Deps struct {
 	Logger      *slog.Logger
 	Tracer      trace.Tracer
 	Metrics     *Metrics
+	// Calls makes the calls of nodes.
+	Calls flow.Caller
+	// Hasher knows persons who were erased. Nil knows none.
+	Hasher *erasure.Hasher
+	// Models asks models, with what Past tells them; nil: none is asked. Remotes gives the engines of agents with a remote; nil: none has
+	// one. Their flows answer then.
+	Models  Models
+	Past    Past
+	Remotes Remotes
 	// Committed is called after each turn that was committed, with what its answer and record were made of; the answer is not changed
 	// any more. It must not block.
 	Committed func(t *store.Turn, record *contactsv1.TurnRecord, answer *agentv1.RunTurnResponse)
@@ -90,20 +103,25 @@ func NewRunner(deps Deps) *Runner {
 func (r *Runner) AgentChanged(instance, agentID string) { r.agents.drop(instance, agentID) }
 
 // Run runs the turn of a message, or gives its stored answer when it has run. Errors: AGENT_NOT_FOUND, which is final, also for an
-// unknown instance; REQUEST_INVALID; UNAVAILABLE, DEADLINE_EXCEEDED and CANCELED, after which the same call finds out what
+// unknown instance; CONVERSATION_FINISHED; REQUEST_INVALID; UNAVAILABLE, DEADLINE_EXCEEDED and CANCELED, after which the same call finds out what
 // happened; INTERNAL.
-func (r *Runner) Run(ctx context.Context, request *agentv1.RunTurnRequest) (*agentv1.RunTurnResponse, error) {
+//
+// The sink gets the answer while it is made, and it is the answer only once Run has returned without an error. The answer of a turn
+// that has run already goes to it as whole messages.
+func (r *Runner) Run(ctx context.Context, request *agentv1.RunTurnRequest, sink engine.Sink) (*agentv1.RunTurnResponse, error) {
 	began := r.Clock.Now()
-	response, outcome, err := r.run(ctx, request, began)
+	response, outcome, err := r.run(ctx, request, sink, began)
 	if err != nil {
-		err = rpcerr.FromStore(err)
+		err = rpcerr.FromStore(fromErased(err))
 		outcome = outcomeOf(err)
 	}
 	r.Metrics.observe(outcome, r.Clock.Now().Sub(began))
 	return response, err
 }
 
-func (r *Runner) run(ctx context.Context, request *agentv1.RunTurnRequest, began time.Time) (*agentv1.RunTurnResponse, string, error) {
+func (r *Runner) run(
+	ctx context.Context, request *agentv1.RunTurnRequest, sink engine.Sink, began time.Time,
+) (*agentv1.RunTurnResponse, string, error) {
 	if err := check(request); err != nil {
 		return nil, "", err
 	}
@@ -113,11 +131,12 @@ func (r *Runner) run(ctx context.Context, request *agentv1.RunTurnRequest, began
 	}
 	position := r.remembered(lane, request.GetMessageId(), began)
 	for range maxAttempts {
-		response, outcome, err := r.attempt(ctx, request, lane, position, began)
+		response, outcome, err := r.attempt(ctx, request, lane, position, sink, began)
 		position = nil
 		if !errors.Is(err, store.ErrConflict) {
 			return response, outcome, err
 		}
+		sink.Restart()
 	}
 	return nil, "", rpcerr.Unavailable(fmt.Errorf("run turn: %d attempts: %w", maxAttempts, store.ErrConflict))
 }
@@ -142,7 +161,7 @@ func check(request *agentv1.RunTurnRequest) error {
 // attempt computes the turn on a position, or the present one when that is nil, and commits it; store.ErrConflict when that was no
 // longer the present one.
 func (r *Runner) attempt(
-	ctx context.Context, request *agentv1.RunTurnRequest, lane store.Lane, position *position, began time.Time,
+	ctx context.Context, request *agentv1.RunTurnRequest, lane store.Lane, position *position, sink engine.Sink, began time.Time,
 ) (*agentv1.RunTurnResponse, string, error) {
 	if position == nil {
 		var err error
@@ -155,6 +174,9 @@ func (r *Runner) attempt(
 		stored := &agentv1.RunTurnResponse{}
 		if err := proto.Unmarshal(position.Answer, stored); err != nil {
 			return nil, "", fmt.Errorf("decode stored answer: %w", err)
+		}
+		for _, m := range stored.GetMessages() {
+			sink.Message(m)
 		}
 		return stored, outcomeRepeated, nil
 	}
@@ -173,15 +195,22 @@ func (r *Runner) attempt(
 	if err != nil {
 		return nil, "", err
 	}
-	input, err := r.input(request, position, instance, opened)
+	input, err := r.input(request, lane, position, instance, opened)
 	if err != nil {
 		return nil, "", err
 	}
-	result, err := r.runFlow(ctx, lane, opened, input)
+	var seen shown
+	var result *flow.Result
+	if stream, ok := sink.(Stream); ok {
+		result, seen, err = r.show(ctx, lane, opened, input, stream)
+	} else {
+		result, err = r.runFlow(ctx, lane, opened, input, sink)
+	}
 	if err != nil {
 		return nil, "", err
 	}
 	response := answer(ctx, opened, result)
+	seen.mark(response)
 	if request.GetReturnContext() {
 		response.Context = &structpb.Struct{Fields: result.Context}
 	}
@@ -190,6 +219,9 @@ func (r *Runner) attempt(
 	finished, err := finishedTurn(request, lane, opened, result, response, record, input.Now)
 	if err != nil {
 		return nil, "", err
+	}
+	finished.Person = erasure.Subject{
+		Hasher: r.Hasher, Instance: lane.Instance, Identifier: lane.Identifier, Accepted: request.GetAcceptTime().AsTime(),
 	}
 	if err := r.Store.CommitTurn(ctx, finished); err != nil {
 		return nil, "", err
@@ -242,9 +274,12 @@ func (r *Runner) conversation(
 	if current != nil {
 		return &opening{Conversation: *current, program: program}, nil
 	}
+	if err := r.unopened(ctx, request); err != nil {
+		return nil, err
+	}
 	attendance, err := r.Attendances.OpenAttendance(ctx, &contactsv1.OpenAttendanceRequest{
-		Instance: lane.Instance, RequestId: request.GetMessageId(), AssistantId: position.Agent.AssistantID,
-		Identifier: lane.Identifier, Source: request.GetSource(), Time: request.GetAcceptTime(),
+		Instance: lane.Instance, RequestId: cmp.Or(request.GetInteractionId(), request.GetMessageId()), AssistantId: position.Agent.AssistantID,
+		Identifier: lane.Identifier, Source: request.GetSource(), Time: request.GetAcceptTime(), InteractionId: request.GetInteractionId(),
 	})
 	if err != nil {
 		return nil, fromContacts(err)
@@ -260,7 +295,7 @@ func (r *Runner) conversation(
 
 // input is what the flow gets.
 func (r *Runner) input(
-	request *agentv1.RunTurnRequest, position *position, instance *accountsv1.Instance, c *opening,
+	request *agentv1.RunTurnRequest, lane store.Lane, position *position, instance *accountsv1.Instance, c *opening,
 ) (flow.Turn, error) {
 	input := flow.Turn{
 		Opening: c.isNew, Text: request.GetText(), Postback: request.GetPostback(),
@@ -268,7 +303,11 @@ func (r *Runner) input(
 		Now: r.Clock.Now(), Location: r.zones.get(instance.GetTimeZone()),
 		InstanceSlug: instance.GetSlug(), InstanceName: instance.GetDisplayName(),
 		AgentID: position.Agent.ID, AgentName: position.Agent.Name(),
-		Attributes: c.attributes, NewID: r.IDs.New,
+		Attributes: c.attributes, NewID: r.IDs.New, ID: request.GetMessageId(), ConversationID: c.ID, Caller: r.Calls,
+	}
+	input.Model = r.model(lane, c)
+	if request.GetInteractionId() != "" {
+		repeatable(&input, request)
 	}
 	if c.isNew {
 		return input, nil
@@ -280,12 +319,17 @@ func (r *Runner) input(
 	return input, nil
 }
 
-func (r *Runner) runFlow(ctx context.Context, lane store.Lane, c *opening, input flow.Turn) (*flow.Result, error) {
+func (r *Runner) runFlow(
+	ctx context.Context, lane store.Lane, c *opening, input flow.Turn, sink engine.Sink,
+) (*flow.Result, error) {
 	ctx, span := r.Tracer.Start(ctx, "prosa.agent.flow")
 	defer span.End()
-	result, err := c.program.Run(ctx, input)
+	result, err := r.engine(c).Run(ctx, input, sink)
 	if err != nil {
-		return nil, fmt.Errorf("run flow: %w", err)
+		return nil, r.broken(ctx, lane, c, fmt.Errorf("run flow: %w", err))
+	}
+	if result.Fault != "" {
+		r.silent(ctx, lane, c, result.Fault)
 	}
 	if result.Stopped != "" {
 		r.Logger.LogAttrs(ctx, slog.LevelWarn, "flow was stopped",
@@ -312,8 +356,21 @@ func agentNotFound(agentID string) *rpcerr.Error {
 	return rpcerr.New(codes.NotFound, agentv1.ErrorReason_ERROR_REASON_AGENT_NOT_FOUND, "no such agent", "id", agentID)
 }
 
+// errErased is about a message of somebody who was erased after it was accepted. It is final.
+var errErased = rpcerr.New(codes.FailedPrecondition, agentv1.ErrorReason_ERROR_REASON_PERSON_ERASED, "the person was erased")
+
+func fromErased(err error) error {
+	if errors.Is(err, store.ErrErased) {
+		return errErased
+	}
+	return err
+}
+
 // fromContacts makes of what contacts answered what the caller may know: that it can come again, or that something is wrong here.
 func fromContacts(err error) error {
+	if rpcerr.Reason(err) == errErased.Reason() {
+		return errErased
+	}
 	switch rpcerr.Code(err) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Aborted, codes.ResourceExhausted:
 		return rpcerr.Unavailable(fmt.Errorf("open attendance: %w", err))

@@ -18,6 +18,7 @@ import (
 	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
+	"github.com/prosa-chat/prosa/services/agent/internal/engine"
 	"github.com/prosa-chat/prosa/services/agent/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
@@ -136,11 +137,11 @@ func TestDeletedAgentAnswersNobody(t *testing.T) {
 		first := f.run(t, message("m1", "oi"))
 		require.NoError(t, f.store.DeleteAgent(t.Context(), "acme", "a1", start))
 		f.runner.AgentChanged("acme", "a1")
-		_, err := f.runner.Run(t.Context(), message("m2", "João"))
+		_, err := f.runner.Run(t.Context(), message("m2", "João"), engine.Discard)
 		requireReason(t, err, codes.NotFound, "AGENT_NOT_FOUND")
 		fresh := message("m3", "oi")
 		fresh.Identifier = "maria"
-		_, err = f.runner.Run(t.Context(), fresh)
+		_, err = f.runner.Run(t.Context(), fresh, engine.Discard)
 		requireReason(t, err, codes.NotFound, "AGENT_NOT_FOUND")
 		require.Equal(t, map[string]string{"id": "a1"}, rpcerr.Metadata(status.Convert(err)))
 		requireEqual(t, first, f.run(t, message("m1", "oi")))
@@ -152,10 +153,10 @@ func TestUnknownAgentOrInstance(t *testing.T) {
 	eachEngine(t, func(t *testing.T, f *fixture) {
 		unknown := message("m1", "oi")
 		unknown.AgentId = "a9"
-		_, err := f.runner.Run(t.Context(), unknown)
+		_, err := f.runner.Run(t.Context(), unknown, engine.Discard)
 		requireReason(t, err, codes.NotFound, "AGENT_NOT_FOUND")
 		delete(f.instances, "acme")
-		_, err = f.runner.Run(t.Context(), message("m1", "oi"))
+		_, err = f.runner.Run(t.Context(), message("m1", "oi"), engine.Discard)
 		requireReason(t, err, codes.NotFound, "AGENT_NOT_FOUND")
 		require.Zero(t, f.contacts.opened())
 	})
@@ -208,7 +209,7 @@ func TestSameMessageManyTimesAtOnce(t *testing.T) {
 		errs := make([]error, callers)
 		var done sync.WaitGroup
 		for i := range callers {
-			done.Go(func() { answers[i], errs[i] = f.runner.Run(t.Context(), message("m1", "oi")) })
+			done.Go(func() { answers[i], errs[i] = f.runner.Run(t.Context(), message("m1", "oi"), engine.Discard) })
 		}
 		done.Wait()
 		require.NoError(t, errors.Join(errs...))
@@ -235,7 +236,7 @@ func TestDifferentMessagesOfOneConversationAtOnce(t *testing.T) {
 				m := message("m"+strconv.Itoa(i), "texto "+strconv.Itoa(i))
 				m.AgentId = "a2"
 				for {
-					answer, err := f.runner.Run(t.Context(), m)
+					answer, err := f.runner.Run(t.Context(), m, engine.Discard)
 					if rpcerr.Code(err) == codes.Unavailable {
 						continue // as the channel service does
 					}
@@ -264,7 +265,7 @@ func TestContactsFailures(t *testing.T) {
 		t.Run(c.from.String(), func(t *testing.T) {
 			eachEngine(t, func(t *testing.T, f *fixture) {
 				f.contacts.failure = status.Error(c.from, "x")
-				_, err := f.runner.Run(t.Context(), message("m1", "oi"))
+				_, err := f.runner.Run(t.Context(), message("m1", "oi"), engine.Discard)
 				require.Equal(t, c.to, rpcerr.Code(err))
 				require.NotContains(t, status.Convert(err).Message(), "open attendance", "causes stay inside")
 				f.contacts.failure = nil
@@ -278,7 +279,7 @@ func TestTextThatAStoreCannotKeepIsRefused(t *testing.T) {
 	eachEngine(t, func(t *testing.T, f *fixture) {
 		bad := message("m\x001", "oi")
 		bad.Identifier, bad.Source, bad.EndpointId, bad.AgentId, bad.Instance = "\x00", "\x00", "\x00", "\x00", "\x00"
-		_, err := f.runner.Run(t.Context(), bad)
+		_, err := f.runner.Run(t.Context(), bad, engine.Discard)
 		requireReason(t, err, codes.InvalidArgument, "REQUEST_INVALID")
 		var fields []string
 		for _, v := range rpcerr.Violations(status.Convert(err)) {
@@ -312,7 +313,7 @@ func TestOutcomesAreCounted(t *testing.T) {
 		f.run(t, message("m1", "oi"))
 		unknown := message("m2", "oi")
 		unknown.AgentId = "a9"
-		_, err := f.runner.Run(t.Context(), unknown)
+		_, err := f.runner.Run(t.Context(), unknown, engine.Discard)
 		require.Error(t, err)
 		n, err := testutil.GatherAndCount(f.metrics, "prosa_agent_turns_total")
 		require.NoError(t, err)
@@ -350,10 +351,10 @@ func TestDebugNamesTheTrace(t *testing.T) {
 	eachEngine(t, func(t *testing.T, f *fixture) {
 		require.Empty(t, f.run(t, message("m1", "oi")).GetDebug().GetTraceId())
 		span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1, 2, 3}, SpanID: trace.SpanID{4}})
-		answer, err := f.runner.Run(trace.ContextWithSpanContext(t.Context(), span), message("m2", "João"))
+		answer, err := f.runner.Run(trace.ContextWithSpanContext(t.Context(), span), message("m2", "João"), engine.Discard)
 		require.NoError(t, err)
 		require.Empty(t, answer.GetDebug().GetTraceId(), "a trace that nobody keeps")
-		answer, err = f.runner.Run(trace.ContextWithSpanContext(t.Context(), span.WithTraceFlags(trace.FlagsSampled)), message("m3", "11144477735"))
+		answer, err = f.runner.Run(trace.ContextWithSpanContext(t.Context(), span.WithTraceFlags(trace.FlagsSampled)), message("m3", "11144477735"), engine.Discard)
 		require.NoError(t, err)
 		require.Equal(t, "01020300000000000000000000000000", answer.GetDebug().GetTraceId())
 	})

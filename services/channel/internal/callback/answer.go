@@ -26,8 +26,12 @@ func Answer(b *store.BotAPI, identifier string, turn *agentv1.RunTurnResponse) *
 // is one. An agent that said nothing, as while people answer in its place, calls
 // nobody.
 func Due(b *store.BotAPI, turn *agentv1.RunTurnResponse) bool {
-	return b.Version == store.BotV2 && b.CallbackURL != "" && b.CallbackToken != nil && len(turn.GetMessages()) > 0
+	return b.Version == store.BotV2 && Reaches(b) && len(turn.GetMessages()) > 0
 }
+
+// Reaches reports whether the integration has a callback. What people say in the
+// agent's place goes there whatever the version, for no caller waits for it.
+func Reaches(b *store.BotAPI) bool { return b.CallbackURL != "" && b.CallbackToken != nil }
 
 // Body is what the callback gets, byte for byte.
 func Body(b *store.BotAPI, identifier string, turn *agentv1.RunTurnResponse) []byte {

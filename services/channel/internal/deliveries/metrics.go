@@ -8,12 +8,12 @@ import (
 )
 
 // NewCount returns the count of deliveries by state: queued + requeued =
-// delivered + dead + cancelled + those that are pending.
+// delivered + dead + cancelled + erased + those that are pending.
 func NewCount() *prometheus.CounterVec {
 	count := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "prosa_channel_deliveries_total", Help: "Deliveries by state; queued counts all that were made, requeued those that were to be sent again.",
 	}, []string{"state"})
-	metric.Begin(count, "queued", "requeued", "delivered", "dead", "cancelled")
+	metric.Begin(count, "queued", "requeued", "delivered", "dead", "cancelled", "erased")
 	return count
 }
 

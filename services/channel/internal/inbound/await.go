@@ -12,6 +12,7 @@ import (
 	"github.com/prosa-chat/prosa/services/channel/internal/directory"
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
 	"github.com/prosa-chat/prosa/services/channel/internal/turns"
+	"github.com/prosa-chat/prosa/services/internal/id"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
 
@@ -39,6 +40,7 @@ func (s *BotServer) takeAndWait(
 		// The first call's message may have been answered long ago.
 		stop()
 		m.ID = response.GetMessageId()
+		m.CreateTime = id.OrderedTime(m.ID) // as the agent must know, in case the person was erased since
 		answered, stop = s.Waiters.wait(m.ID)
 	}
 	poll := s.Clock.NewTimer(s.Poll)

@@ -61,6 +61,18 @@ func (k *Keeper[K]) Drop(key K, epoch int64) {
 	}
 }
 
+// Revoke cancels the work of every holder whose key matches: what was held is
+// gone. They find out by themselves too, at the next renewal.
+func (k *Keeper[K]) Revoke(match func(K) bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for key, h := range k.held {
+		if match(key) {
+			h.cancel()
+		}
+	}
+}
+
 // Run renews leases until ctx ends.
 func (k *Keeper[K]) Run(ctx context.Context) {
 	timer := k.clock.NewTimer(k.duration / 6)

@@ -39,7 +39,7 @@ func (s *Server) ListDeliveries(ctx context.Context, r *channelv1.ListDeliveries
 	}
 	response := &channelv1.ListDeliveriesResponse{Deliveries: make([]*channelv1.Delivery, len(page.Deliveries))}
 	for i := range page.Deliveries {
-		if response.Deliveries[i], err = resource(&page.Deliveries[i]); err != nil {
+		if response.Deliveries[i], err = Resource(&page.Deliveries[i]); err != nil {
 			return nil, err
 		}
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
 
-// resource is a delivery as its owner sees it.
-func resource(d *store.Listed) (*channelv1.Delivery, error) {
+// Resource is a delivery as its owner sees it.
+func Resource(d *store.Listed) (*channelv1.Delivery, error) {
 	made := &channelv1.Delivery{
 		Id:            d.ID,
 		EndpointId:    d.EndpointID,

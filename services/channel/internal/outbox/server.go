@@ -77,7 +77,7 @@ func (s *Server) get(ctx context.Context, instance, id string) (*channelv1.Deliv
 	if err != nil {
 		return nil, rpcerr.FromStore(err)
 	}
-	return resource(&found)
+	return Resource(&found)
 }
 
 // RetryDelivery implements the DeliveryService.

@@ -135,6 +135,11 @@ func (q *queues) acceptAll(ctx context.Context, tx sqldb.Tx, batch []*acceptance
 	}
 	for _, a := range stored {
 		p := q.threads.known[a.thread()]
+		if p.last == 0 {
+			// There may have been a thread of this name, which was erased: whoever
+			// held that must not take this one for it.
+			p.epoch = sqldb.Micros(a.message.CreateTime)
+		}
 		held := p.extend(1, a.hold, sqldb.Micros(a.message.CreateTime))
 		a.accepted, a.err = Accepted{MessageID: a.message.ID, Held: Held{Seq: p.last, Epoch: p.epoch, OK: held}}, nil
 	}

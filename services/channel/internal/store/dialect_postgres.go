@@ -29,11 +29,11 @@ WITH alive AS (` + postgresAlive + `)`
     RETURNING 1)`
 	postgresThread = `, accepted AS (
     INSERT INTO thread (instance, channel_id, client_identifier, last_seq, done_seq, epoch, lease_until, failures, strikes, next_time)
-    SELECT $1, $2, $3, 1, 0, CAST($4 AS BIGINT), CAST($5 AS BIGINT), 0, 0, CAST($6 AS BIGINT) FROM `
+    SELECT $1, $2, $3, 1, 0, CAST($10 AS BIGINT) + CAST($4 AS BIGINT), CAST($5 AS BIGINT), 0, 0, CAST($6 AS BIGINT) FROM `
 	postgresMessage = `
     ON CONFLICT (instance, channel_id, client_identifier) DO UPDATE SET
         last_seq    = thread.last_seq + 1,
-        epoch       = CASE WHEN thread.done_seq = thread.last_seq THEN thread.epoch + excluded.epoch ELSE thread.epoch END,
+        epoch       = CASE WHEN thread.done_seq = thread.last_seq THEN thread.epoch + CAST($4 AS BIGINT) ELSE thread.epoch END,
         lease_until = CASE WHEN thread.done_seq = thread.last_seq THEN excluded.lease_until ELSE thread.lease_until END,
         next_time   = CASE WHEN thread.done_seq = thread.last_seq THEN excluded.next_time ELSE thread.next_time END
     RETURNING last_seq, done_seq, epoch
@@ -46,7 +46,8 @@ SELECT last_seq, done_seq, epoch FROM accepted`
 	postgresAcceptWithKey = postgresEndpoint + postgresTakeKey + postgresThread + `alive_and_new` + postgresMessage
 )
 
-// accept is one statement, and so one round trip. The row of the thread is
+// accept is one statement, and so one round trip. The epochs of a new thread
+// begin with the time, as on SQLite. The row of the thread is
 // locked from the upsert to the commit, which makes seq the order of commits.
 func (postgresDialect) accept(ctx context.Context, db *sqldb.DB, m *Message, key *Key, hold time.Time) (Accepted, error) {
 	now := sqldb.Micros(m.CreateTime)
@@ -61,7 +62,17 @@ func (postgresDialect) accept(ctx context.Context, db *sqldb.DB, m *Message, key
 		held Held
 		done int64
 	)
-	err := db.Query1(ctx, query, args, &held.Seq, &done, &held.Epoch)
+	var err error
+	if m.ReplyTo == "" {
+		err = db.Query1(ctx, query, args, &held.Seq, &done, &held.Epoch)
+	} else {
+		err = db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+			if err := tx.QueryRowContext(ctx, query, args...).Scan(&held.Seq, &done, &held.Epoch); err != nil {
+				return err
+			}
+			return markReply(ctx, tx, m, held.Seq)
+		})
+	}
 	if sqldb.IsNoRows(err) {
 		return replayed(ctx, db.Reader(), m, key)
 	}

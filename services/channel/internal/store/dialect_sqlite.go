@@ -34,10 +34,11 @@ func newSQLiteDialect(db *sqldb.DB) sqliteDialect {
 
 // accept stores a message that has a key alone: its key may be known, and then
 // it is answered from within the transaction, for the first message may be in
-// the same group, and neither is answered before both are on disk.
+// the same group, and neither is answered before both are on disk. What people
+// say comes alone too, so that the batches need not know of it.
 func (d sqliteDialect) accept(ctx context.Context, db *sqldb.DB, m *Message, key *Key, hold time.Time) (Accepted, error) {
 	a := &acceptance{message: m, hold: hold}
-	if key == nil {
+	if key == nil && m.ReplyTo == "" {
 		if err := d.accepts.Do(ctx, a); err != nil {
 			return Accepted{}, err
 		}
@@ -45,19 +46,24 @@ func (d sqliteDialect) accept(ctx context.Context, db *sqldb.DB, m *Message, key
 	}
 	var accepted Accepted
 	err := db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
-		taken, err := takeKey(ctx, tx, m.Instance, key, m.CreateTime)
-		if err != nil {
-			return err
-		}
-		if !taken {
-			accepted, err = replayed(ctx, tx, m, key)
-			return err
+		if key != nil {
+			taken, err := takeKey(ctx, tx, m.Instance, key, m.CreateTime)
+			if err != nil {
+				return err
+			}
+			if !taken {
+				accepted, err = replayed(ctx, tx, m, key)
+				return err
+			}
 		}
 		if err := d.queues.acceptAll(ctx, tx, []*acceptance{a}); err != nil {
 			return err
 		}
 		accepted = a.accepted
-		return a.err
+		if a.err != nil || m.ReplyTo == "" {
+			return a.err
+		}
+		return markReply(ctx, tx, m, accepted.Held.Seq)
 	})
 	return accepted, err
 }

@@ -22,6 +22,9 @@ type Message struct {
 	CreateTime time.Time
 	// Trace is the traceparent of the call that brought it; "" if nobody traces it.
 	Trace string
+	// ReplyTo is the conversation to which people said this in the agent's
+	// place; "" if the person of the thread said it.
+	ReplyTo string
 }
 
 // Held says what an accepting transaction took for its caller.
@@ -75,7 +78,7 @@ func replayed(ctx context.Context, r sqldb.Reader, m *Message, key *Key) (Accept
 }
 
 const (
-	messageColumns = `seq, id, text, postback, context, create_time, COALESCE(trace, '')`
+	messageColumns = `seq, id, text, postback, context, create_time, COALESCE(trace, ''), COALESCE(reply_to, '')`
 	messagesSQL    = `
 SELECT ` + messageColumns + ` FROM message
 WHERE instance = $1 AND channel_id = $2 AND client_identifier = $3 AND seq > $4
@@ -88,7 +91,7 @@ type messageRow struct {
 }
 
 func (r *messageRow) targets() []any {
-	return []any{&r.Seq, &r.ID, &r.Text, &r.Postback, &r.Context, &r.created, &r.Trace}
+	return []any{&r.Seq, &r.ID, &r.Text, &r.Postback, &r.Context, &r.created, &r.Trace, &r.ReplyTo}
 }
 
 func (r *messageRow) message(key ThreadKey) Message {

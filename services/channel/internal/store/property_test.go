@@ -180,6 +180,9 @@ func (m *model) accept(rt *rapid.T) {
 	}
 	m.accepted++
 	idle := q.done == q.last
+	if q.last == 0 {
+		q.epoch = sqldb.Micros(message.CreateTime) // of a new thread
+	}
 	q.last++
 	require.Equal(rt, q.last, got.Held.Seq)
 	require.Equal(rt, idle && !hold.IsZero(), got.Held.OK)

@@ -201,6 +201,14 @@ func (r remembering) Write(ctx context.Context, fn func(ctx context.Context, tx 
 	})
 }
 
+// Erase is that of [sqldb.DB].
+func (r remembering) Erase(ctx context.Context, fn func(ctx context.Context, tx sqldb.Tx) error) error {
+	return r.DB.Erase(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+		r.queues.forget()
+		return fn(ctx, tx)
+	})
+}
+
 // Exec1 is that of [sqldb.DB].
 func (r remembering) Exec1(ctx context.Context, query string, args ...any) (result sql.Result, err error) {
 	err = r.Write(ctx, func(ctx context.Context, tx sqldb.Tx) (err error) {

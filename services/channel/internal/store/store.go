@@ -43,12 +43,15 @@ type Store struct {
 	dialect  dialect
 	heads    heads
 	requeues requeues
+
+	findLanes *sqldb.Bulk
 }
 
 // database is the part of [sqldb.DB] that statements need.
 type database interface {
 	Reader() sqldb.Reader
 	Write(ctx context.Context, fn func(ctx context.Context, tx sqldb.Tx) error) error
+	Erase(ctx context.Context, fn func(ctx context.Context, tx sqldb.Tx) error) error
 	Exec1(ctx context.Context, query string, args ...any) (sql.Result, error)
 	Query1(ctx context.Context, query string, args []any, dest ...any) error
 }
@@ -81,7 +84,7 @@ func New(db *sqldb.DB) *Store {
 	if db.Dialect() == sqldb.SQLite {
 		d = newSQLiteDialect(db)
 	}
-	return &Store{db: d.others(db), pool: db, dialect: d, heads: newHeads(d), requeues: newRequeues(d)}
+	return &Store{db: d.others(db), pool: db, dialect: d, heads: newHeads(d), requeues: newRequeues(d), findLanes: newFindLanes(d)}
 }
 
 // Ping reports whether the store can be used now.

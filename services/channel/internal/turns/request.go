@@ -50,7 +50,7 @@ func Request(endpoint *directory.Endpoint, m *store.Message) (*agentv1.RunTurnRe
 // message alone, to an integration's callback the whole.
 func (w *Worker) outgoing(endpoint *directory.Endpoint, m *store.Message, answer *agentv1.RunTurnResponse) []store.Outgoing {
 	if b := endpoint.BotAPI; b != nil {
-		if !callback.Due(b, answer) {
+		if m.ReplyTo == "" && !callback.Due(b, answer) || m.ReplyTo != "" && !callback.Reaches(b) {
 			return nil
 		}
 		return []store.Outgoing{{ID: w.IDs.NewOrdered(), Body: callback.Body(b, m.ClientIdentifier, answer)}}

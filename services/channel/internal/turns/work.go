@@ -115,6 +115,9 @@ func (w *Worker) turn(ctx context.Context, t *store.Thread, m *store.Message) (m
 			span.Failed(interrupted)
 			return false, context.Canceled
 		}
+		if reason := rpcerr.Reason(err); reason == personErased || m.ReplyTo != "" && reason == conversationErased {
+			return w.drop(ctx, t, m)
+		}
 		code := status.Code(err)
 		span.Failed(code.String())
 		w.Logger.LogAttrs(ctx, slog.LevelWarn, "agent did not answer", slog.String("channel", t.ChannelID), slog.String("message", m.ID),
@@ -128,6 +131,9 @@ func (w *Worker) turn(ctx context.Context, t *store.Thread, m *store.Message) (m
 }
 
 func (w *Worker) ask(ctx context.Context, endpoint *directory.Endpoint, m *store.Message) (*agentv1.RunTurnResponse, error) {
+	if m.ReplyTo != "" {
+		return w.reply(ctx, endpoint, m)
+	}
 	request, err := Request(endpoint, m)
 	if err != nil {
 		return nil, err

@@ -30,6 +30,7 @@ type Store interface {
 	ClaimThreads(ctx context.Context, claims []store.ThreadClaim, now, until time.Time) ([]store.Thread, error)
 	Messages(ctx context.Context, key store.ThreadKey, after int64, limit int) ([]store.Message, error)
 	FinishTurn(ctx context.Context, turn *store.Turn, now time.Time) (store.Finished, error)
+	DropErased(ctx context.Context, key store.ThreadKey, epoch, seq int64) (bool, error)
 	SetAside(ctx context.Context, key store.ThreadKey, epoch, seq int64, reason string) (bool, error)
 	PostponeThread(ctx context.Context, key store.ThreadKey, epoch int64, next time.Time, strike bool) error
 	ReleaseThread(ctx context.Context, key store.ThreadKey, epoch int64, now time.Time) error
@@ -68,6 +69,7 @@ type Config struct {
 type Deps struct {
 	Store      Store
 	Agent      agentv1.TurnServiceClient
+	Replies    agentv1.ReplyTurnServiceClient
 	Directory  *directory.Directory
 	Deliveries Deliveries
 	Clock      clock.Clock
@@ -80,6 +82,9 @@ type Deps struct {
 	// Answered is told the answer to a message once it is on disk. It must not
 	// block.
 	Answered func(messageID string, answer *agentv1.RunTurnResponse)
+	// Erased counts messages that were deleted unanswered because their person
+	// was erased.
+	Erased func(messages int64)
 	// DeliveryCount counts deliveries by state, "queued" among them.
 	DeliveryCount *prometheus.CounterVec
 	// Recover runs before anything is claimed; see store.VoidLeases.

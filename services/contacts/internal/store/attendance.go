@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
@@ -41,6 +43,35 @@ type Filter struct {
 	Contacts []string
 	// People says who is meant when they are too many for Contacts.
 	People *People
+	// Numbers are those that Select gave for this filter, or some of them. Page then reads these and looks at nothing else.
+	Numbers []int64
+}
+
+// Contiguous reports whether the attendances that a filter finds lie one behind the other in an index, so that a page reads no others.
+// What a day's bounds find mostly does too, but only who has counted can know.
+func (f *Filter) Contiguous() bool {
+	if f.ID != nil || f.ExternalID != nil {
+		return true // one at most
+	}
+	if !f.From.IsZero() || !f.Until.IsZero() || len(f.Contacts) > 1 || f.Contacts == nil && f.People != nil {
+		return false
+	}
+	return f.equalities() <= 1
+}
+
+// OnlyDays reports whether nothing but days is asked for.
+func (f *Filter) OnlyDays() bool {
+	return f.ID == nil && f.ExternalID == nil && f.People == nil && f.equalities() == 0 && (!f.From.IsZero() || !f.Until.IsZero())
+}
+
+// equalities is how many of the columns that begin an index must be equal to something.
+func (f *Filter) equalities() (n int) {
+	for _, asked := range []bool{f.Contacts != nil, f.AssistantID != nil, f.Source != nil} {
+		if asked {
+			n++
+		}
+	}
+	return n
 }
 
 // Extent is what a filter finds: how many, and their least and greatest number.
@@ -60,13 +91,49 @@ func (s *Store) Measure(ctx context.Context, f Filter) (Extent, error) {
 }
 
 func (s *Store) measureQuery(f Filter) (query string, args []any) {
-	index := f.index()
-	bounded := !f.From.IsZero() || !f.Until.IsZero()
-	if index == byNumber && f.ID == nil && bounded && f.High-f.Low >= fewNumbers {
-		index = byTime
-	}
 	where := s.where(f)
-	return `SELECT count(*), COALESCE(min(id), 0), COALESCE(max(id), 0) FROM attendance` + s.dialect.using(index) + where.text, where.args
+	return `SELECT count(*), COALESCE(min(id), 0), COALESCE(max(id), 0) FROM attendance` + s.dialect.using(f.measureIndex()) + where.text,
+		where.args
+}
+
+// Select is the numbers of all that a filter finds, the least first. They come as one text: as rows they would take ten times as long.
+func (s *Store) Select(ctx context.Context, f Filter) ([]int64, error) {
+	query, args := s.selectQuery(f)
+	var list sql.NullString
+	if err := s.db.Reader().QueryRowContext(ctx, query, args...).Scan(&list); err != nil {
+		return nil, fmt.Errorf("select attendances: %w", err)
+	}
+	return parseNumbers(list.String)
+}
+
+func (s *Store) selectQuery(f Filter) (query string, args []any) {
+	where := s.where(f)
+	return `SELECT string_agg(CAST(id AS TEXT), ',') FROM attendance` + s.dialect.using(f.measureIndex()) + where.text, where.args
+}
+
+// consecutive reports whether numbers, the least first, have none missing between them.
+func consecutive(numbers []int64) bool {
+	last := len(numbers) - 1
+	return last >= 0 && numbers[last]-numbers[0] == int64(last)
+}
+
+// parseNumbers reads numbers with commas between them, and sorts them.
+func parseNumbers(list string) ([]int64, error) {
+	if list == "" {
+		return nil, nil
+	}
+	numbers := make([]int64, 0, 1+strings.Count(list, ","))
+	for text := range strings.SplitSeq(list, ",") {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("read list of numbers: %w", err)
+		}
+		numbers = append(numbers, n)
+	}
+	if !slices.IsSorted(numbers) {
+		slices.Sort(numbers)
+	}
+	return numbers, nil
 }
 
 // Page is what a filter finds, greatest number first, limit at most.
@@ -97,12 +164,29 @@ func (s *Store) Page(ctx context.Context, f Filter, limit int) ([]Attendance, er
 }
 
 func (s *Store) pageQuery(f Filter, limit int) (query string, args []any) {
-	where := s.where(f)
-	query = `SELECT id, interaction_id, contact_id, identifier, assistant_id, source, external_id, interactions, create_time, finish_time
-		FROM attendance` + s.dialect.using(f.index()) + ` CROSS JOIN progress` + where.text + `
-		AND progress.instance = attendance.instance AND progress.attendance_id = attendance.id
-		ORDER BY id DESC LIMIT ` + where.parameter(limit)
-	return query, where.args
+	if consecutive(f.Numbers) { // as one piece they are read faster
+		f = Filter{Instance: f.Instance, Low: f.Numbers[0], High: f.Numbers[len(f.Numbers)-1]}
+	}
+	index := f.index()
+	where, from := &condition{}, `attendance`+s.dialect.using(index)
+	order := ` ORDER BY id DESC`
+	switch column := columnOf[index]; {
+	case f.Numbers != nil:
+		where.parameter(f.Instance)
+		from, where.text = s.dialect.picked(`attendance`, `attendance`, byNumber, where.parameter(jsonList(f.Numbers)))
+		where.text = ` WHERE ` + where.text
+	case column != "" && f.Contiguous():
+		where.text = ` WHERE attendance.instance = ` + where.parameter(f.Instance) +
+			s.dialect.run(column, `id`, where.parameter(f.value(index)), where.parameter(f.Low), where.parameter(f.High))
+		order = ` ORDER BY ` + s.dialect.runOrder(column, `id`, ` DESC`)
+	case f.OnlyDays():
+		where = s.whereDays(f, s.dialect.passing(`create_time`))
+	default:
+		where = s.where(f)
+	}
+	join, joined := s.dialect.one(`progress`, `p`, `p.instance = attendance.instance AND p.attendance_id = attendance.id`)
+	return `SELECT id, interaction_id, contact_id, identifier, assistant_id, source, external_id, interactions, create_time, finish_time
+		FROM ` + from + join + where.text + joined + order + ` LIMIT ` + where.parameter(limit), where.args
 }
 
 // The indexes of attendance, by what they find. The first is the primary key, which is in the order of the answer.
@@ -120,16 +204,39 @@ func (f *Filter) index() string {
 	switch {
 	case f.ID != nil:
 		return byNumber
-	case f.Contacts != nil, f.People != nil:
-		return byContact
 	case f.ExternalID != nil:
 		return byExternal
+	case f.Contacts != nil, f.People != nil:
+		return byContact
 	case f.AssistantID != nil:
 		return byAssistant
 	case f.Source != nil:
 		return bySource
 	default:
 		return byNumber
+	}
+}
+
+// measureIndex is the one that finds least, in any order.
+func (f *Filter) measureIndex() string {
+	if f.OnlyDays() && f.High-f.Low >= fewNumbers {
+		return byTime
+	}
+	return f.index()
+}
+
+// columnOf is the column by which an index has its attendances in the order of the answer.
+var columnOf = map[string]string{byContact: "contact_id", byAssistant: "assistant_id", bySource: "source"}
+
+// value is what the column of an index must be, when one value of it is asked for.
+func (f *Filter) value(index string) any {
+	switch index {
+	case byContact:
+		return f.Contacts[0]
+	case byAssistant:
+		return *f.AssistantID
+	default:
+		return *f.Source
 	}
 }
 
@@ -168,13 +275,26 @@ func (s *Store) where(f Filter) *condition {
 	if f.Source != nil {
 		c.text += ` AND source = ` + c.parameter(*f.Source)
 	}
-	if !f.From.IsZero() {
-		c.text += ` AND create_time >= ` + c.parameter(sqldb.Micros(f.From))
-	}
-	if !f.Until.IsZero() {
-		c.text += ` AND create_time < ` + c.parameter(sqldb.Micros(f.Until))
-	}
+	c.days(`create_time`, f.From, f.Until)
 	return c
+}
+
+// whereDays is the condition for nothing but days, with the time as it is to be written.
+func (s *Store) whereDays(f Filter, column string) *condition {
+	c := &condition{}
+	c.text = ` WHERE attendance.instance = ` + c.parameter(f.Instance) + ` AND id >= ` + c.parameter(f.Low) + ` AND id <= ` + c.parameter(f.High)
+	c.days(column, f.From, f.Until)
+	return c
+}
+
+// days bounds a time.
+func (c *condition) days(column string, from, until time.Time) {
+	if !from.IsZero() {
+		c.text += ` AND ` + column + ` >= ` + c.parameter(sqldb.Micros(from))
+	}
+	if !until.IsZero() {
+		c.text += ` AND ` + column + ` < ` + c.parameter(sqldb.Micros(until))
+	}
 }
 
 // jsonList writes strings or numbers as the JSON array that the dialects take apart.

@@ -51,7 +51,7 @@ func BenchmarkRecordTurns(b *testing.B) {
 				return turns
 			}
 			record := func(turns []Turn) {
-				fresh, err := s.RecordTurns(b.Context(), "acme", turns)
+				fresh, _, err := s.RecordTurns(b.Context(), "acme", turns)
 				require.NoError(b, err)
 				require.Equal(b, len(turns), fresh)
 			}
@@ -160,7 +160,7 @@ func BenchmarkHistory(b *testing.B) {
 	for range 10 {
 		numbers := random.Perm(active)
 		for part := range slices.Chunk(numbers, batchSize) {
-			_, err := s.RecordTurns(b.Context(), "acme", benchTurns(part, &ids))
+			_, _, err := s.RecordTurns(b.Context(), "acme", benchTurns(part, &ids))
 			require.NoError(b, err)
 		}
 	}

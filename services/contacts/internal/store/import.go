@@ -101,7 +101,7 @@ func (s *Store) importAll(ctx context.Context, tx sqldb.Tx, instance string, lis
 			Events: a.Events,
 		}
 	}
-	kept, err := s.dialect.recordTurns(ctx, tx, instance, turns)
+	kept, _, err := s.dialect.recordTurns(ctx, tx, instance, turns)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"time"
+
+	"github.com/prosa-chat/prosa/services/internal/erasure"
 )
 
 // Opening is what an attendance is opened with.
@@ -16,6 +18,8 @@ type Opening struct {
 	AssistantID              int64
 	Source                   string
 	Time                     time.Time
+	// Person is whom it is about, for the erasures that refuse it; the zero value is refused by none.
+	Person erasure.Subject
 }
 
 // Opened is an attendance and what is known about its person.
@@ -29,6 +33,7 @@ type Opened struct {
 }
 
 // OpenAttendance opens an attendance, or finds the one that the same request opened before. A person who is not known becomes known.
+// ErrErased when the person was erased after the request came.
 func (s *Store) OpenAttendance(ctx context.Context, o Opening) (Opened, error) {
 	return s.open(ctx, o)
 }

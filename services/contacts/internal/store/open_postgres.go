@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/prosa-chat/prosa/services/internal/erasure"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 )
 
-// errOvertaken undoes an opening that another one of the same request was faster than.
+// errOvertaken undoes an opening that another one of the same request was faster than, or whose person was deleted at this moment.
 var errOvertaken = errors.New("attendance was opened meanwhile")
 
 // newPostgresOpen opens attendances in transactions of their own.
@@ -22,7 +23,7 @@ func newPostgresOpen(db *sqldb.DB) openAttendance {
 		}
 		err := db.Write(ctx, open)
 		if errors.Is(err, errOvertaken) {
-			// The other one is committed now, so this one finds what it opened.
+			// The other one is committed now, so this one finds what it opened, or that the person is gone.
 			err = db.Write(ctx, open)
 		}
 		if err != nil {
@@ -58,12 +59,14 @@ func openPostgres(ctx context.Context, tx sqldb.Tx, o Opening) (Opened, error) {
 	result, err := tx.ExecContext(ctx, `
 		WITH opened AS (
 			INSERT INTO attendance (instance, id, interaction_id, contact_id, identifier, assistant_id, source, request_id, create_time)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+			SELECT $1, CAST($2 AS bigint), $3, $4, $5, CAST($6 AS bigint), $7, $8, CAST($9 AS bigint)
+			WHERE EXISTS (SELECT 1 FROM contact WHERE instance = $1 AND id = $4)
+				AND NOT EXISTS (SELECT 1 FROM erasure WHERE instance = $1 AND person = $10 AND cut_time >= CAST($11 AS bigint))
 			ON CONFLICT (instance, request_id) DO NOTHING RETURNING instance, id
 		)
 		INSERT INTO progress (instance, attendance_id, interactions, history_bytes) SELECT instance, id, 0, 0 FROM opened`,
 		o.Instance, opened.AttendanceID, o.InteractionID, opened.ContactID, o.Identifier, o.AssistantID, o.Source, o.RequestID,
-		sqldb.Micros(o.Time))
+		sqldb.Micros(o.Time), o.Person.Person(), sqldb.Micros(o.Person.Accepted))
 	if err != nil {
 		return Opened{}, fmt.Errorf("insert attendance: %w", err)
 	}
@@ -72,6 +75,13 @@ func openPostgres(ctx context.Context, tx sqldb.Tx, o Opening) (Opened, error) {
 		return Opened{}, fmt.Errorf("insert attendance: %w", err)
 	}
 	if inserted == 0 {
+		erased, err := erasure.Refuses(ctx, tx, o.Person)
+		if err != nil {
+			return Opened{}, err
+		}
+		if erased {
+			return Opened{}, ErrErased
+		}
 		return Opened{}, errOvertaken
 	}
 	return opened, nil

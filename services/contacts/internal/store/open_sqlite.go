@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/prosa-chat/prosa/services/internal/erasure"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 )
 
@@ -43,16 +44,22 @@ var (
 // opening is one opening on its way through a batch.
 type opening struct {
 	Opening
+	guard  *erasure.Guard
 	opened Opened
+	erased bool
 }
 
 // newSQLiteOpen opens attendances many at a time.
 func newSQLiteOpen(db *sqldb.DB) openAttendance {
+	guard := erasure.GuardOf(db)
 	batch := sqldb.NewBatcher(db, openAll)
 	return func(ctx context.Context, o Opening) (Opened, error) {
-		one := opening{Opening: o}
+		one := opening{Opening: o, guard: guard}
 		if err := batch.Do(ctx, &one); err != nil {
 			return Opened{}, err
+		}
+		if one.erased {
+			return Opened{}, ErrErased
 		}
 		return one.opened, nil
 	}
@@ -76,14 +83,21 @@ func openAll(ctx context.Context, tx sqldb.Tx, batch []*opening) error {
 // openRound opens attendances of different requests.
 func openRound(ctx context.Context, tx sqldb.Tx, round []*opening) error {
 	for _, o := range round {
-		o.opened = Opened{}
+		o.opened, o.erased = Opened{}, false
 	}
 	if err := findRequests(ctx, tx, round); err != nil {
 		return err
 	}
 	unopened := make([]*opening, 0, len(round))
 	for _, o := range round {
-		if !o.opened.Repeated {
+		if o.opened.Repeated {
+			continue
+		}
+		var err error
+		if o.erased, err = o.guard.Refuses(ctx, tx, o.Person); err != nil {
+			return err
+		}
+		if !o.erased {
 			unopened = append(unopened, o)
 		}
 	}
@@ -146,7 +160,7 @@ func ensureContacts(ctx context.Context, tx sqldb.Tx, unopened []*opening) error
 func readAttributes(ctx context.Context, tx sqldb.Tx, round []*opening) error {
 	known := make([]*opening, 0, len(round))
 	for _, o := range round {
-		if o.opened.ContactID != o.ContactID {
+		if !o.erased && o.opened.ContactID != o.ContactID {
 			o.opened.Attributes = make(map[string]string)
 			known = append(known, o)
 		}

@@ -25,7 +25,7 @@ func TestOpeningsOfOneBatch(t *testing.T) {
 	s := New(testkit.Open(t, testkit.Options(t, sqldb.SQLite, Migrations(), "contacts")))
 	first, err := s.OpenAttendance(t.Context(), testOpening(0, "acme", "r0", "ana").Opening)
 	require.NoError(t, err)
-	_, err = s.RecordTurns(t.Context(), "acme", []Turn{{
+	_, _, err = s.RecordTurns(t.Context(), "acme", []Turn{{
 		ID: "t", AttendanceID: first.AttendanceID, Items: []byte{}, Attributes: []Attribute{{Name: "name", Value: "Ana"}, {Name: "k", Value: "v"}},
 	}})
 	require.NoError(t, err)

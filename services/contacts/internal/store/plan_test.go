@@ -77,6 +77,8 @@ func TestPlans(t *testing.T) {
 		}
 		query, args = s.measureQuery(f)
 		requireNoScan(t, plan(t, db, query, args))
+		query, args = s.selectQuery(f)
+		requireNoScan(t, plan(t, db, query, args))
 	}
 	for name, f := range map[string]Filter{
 		"assistant": {AssistantID: &number}, "source": {Source: &text}, "days": {From: time.Unix(1, 0), Until: time.Unix(2, 0)},

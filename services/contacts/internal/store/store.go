@@ -4,7 +4,6 @@ package store
 import (
 	"context"
 	"embed"
-	"fmt"
 	"io/fs"
 
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
@@ -21,12 +20,6 @@ func Migrations() fs.FS {
 	}
 	return steps
 }
-
-// AttendanceNotFoundError says that the instance has no attendance with this number.
-type AttendanceNotFoundError struct{ ID int64 }
-
-// Error names the number.
-func (e *AttendanceNotFoundError) Error() string { return fmt.Sprintf("no attendance %d", e.ID) }
 
 // Store is the contacts service's store. It is safe for concurrent use.
 type Store struct {
@@ -53,6 +46,16 @@ func (s *Store) Ping(ctx context.Context) error { return s.db.Ping(ctx) }
 type dialect struct {
 	// using names the index by which a table is to be read.
 	using func(index string) string
+	// run is the condition that a column has a value and the numbers behind it in an index are from low to high, and runOrder orders by
+	// those numbers, so that just this part of the index is read, and in its order.
+	run      func(column, number, value, low, high string) string
+	runOrder func(column, number, direction string) string
+	// passing is a column in the condition of a query that is to pass over rows rather than to use an index of this column.
+	passing func(column string) string
+	// one joins the one row of another table that a condition finds for each row before it, by an index.
+	one func(table, alias, condition string) (from, where string)
+	// picked reads those rows of an instance, $1, whose numbers the JSON array given as a parameter has, each by the primary key.
+	picked func(table, alias, primary, list string) (from, where string)
 	// among is the condition that the column before it is in the result of a query that gives few rows.
 	among func(query string) string
 	// texts and numbers are the condition that the column before them is one of the elements of a JSON array given as a parameter. A
@@ -62,6 +65,9 @@ type dialect struct {
 	// history is a query for the turns of those attendances of the instance $1 whose numbers the JSON array $2 has: attendance and
 	// items of each, the newest of an attendance first.
 	history string
-	// recordTurns stores what was said and how far the attendances are with it, and gives the turns that are new, in their order.
-	recordTurns func(ctx context.Context, tx sqldb.Tx, instance string, turns []Turn) ([]*Turn, error)
+	// deleteTurns deletes the turns that history gives. lockProgress, if there is something to lock, comes before.
+	deleteTurns, lockProgress string
+	// recordTurns stores what was said and how far the attendances are with it, and gives the turns that are new, in their order, and
+	// the attendances that are not there.
+	recordTurns func(ctx context.Context, tx sqldb.Tx, instance string, turns []Turn) (fresh []*Turn, unknown []int64, err error)
 }

@@ -24,17 +24,20 @@ type Turn struct {
 }
 
 // RecordTurns stores turns, those of one attendance in order, all or none, and returns how many of them are new. Turns that it has
-// already are ignored. It fails with *AttendanceNotFoundError.
-func (s *Store) RecordTurns(ctx context.Context, instance string, turns []Turn) (fresh int, err error) {
+// already are ignored. So are those of attendances that the instance does not have, because they were erased: unknown has their
+// numbers, each once.
+func (s *Store) RecordTurns(ctx context.Context, instance string, turns []Turn) (fresh int, unknown []int64, err error) {
 	err = s.db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
-		kept, err := s.dialect.recordTurns(ctx, tx, instance, turns)
+		var kept []*Turn
+		var err error
+		kept, unknown, err = s.dialect.recordTurns(ctx, tx, instance, turns)
 		if err != nil {
 			return err
 		}
 		fresh = len(kept)
 		return s.recordFindings(ctx, tx, instance, kept)
 	})
-	return fresh, err
+	return fresh, unknown, err
 }
 
 // recordFindings stores the events and attributes of turns that are new. Most turns have neither.

@@ -34,10 +34,11 @@ var (
 		RETURNING progress.attendance_id`)
 )
 
-// recordTurnsPostgres stores turns and counts them in their attendances. It gives those that are new.
-func recordTurnsPostgres(ctx context.Context, tx sqldb.Tx, instance string, turns []Turn) ([]*Turn, error) {
+// recordTurnsPostgres stores turns and counts them in their attendances. It gives those that are new, and the attendances that are not
+// there.
+func recordTurnsPostgres(ctx context.Context, tx sqldb.Tx, instance string, turns []Turn) (kept []*Turn, unknown []int64, err error) {
 	unseen := make(map[string]bool, len(turns)) // a turn may come twice in one call
-	err := postgresInsertTurns.Split(len(turns), func(query string, from, to int) (err error) {
+	err = postgresInsertTurns.Split(len(turns), func(query string, from, to int) (err error) {
 		args := make([]any, 0, 1+3*(to-from))
 		args = append(args, instance)
 		for i := range turns[from:to] {
@@ -59,20 +60,30 @@ func recordTurnsPostgres(ctx context.Context, tx sqldb.Tx, instance string, turn
 		return rows.Err()
 	})
 	if err != nil {
-		return nil, fmt.Errorf("insert turns: %w", err)
+		return nil, nil, fmt.Errorf("insert turns: %w", err)
 	}
-	kept := make([]*Turn, 0, len(unseen))
+	kept = make([]*Turn, 0, len(unseen))
 	for i := range turns {
 		if unseen[turns[i].ID] {
 			delete(unseen, turns[i].ID)
 			kept = append(kept, &turns[i])
 		}
 	}
-	return kept, raisePostgres(ctx, tx, instance, kept)
+	if unknown, err = raisePostgres(ctx, tx, instance, kept); err != nil || len(unknown) == 0 {
+		return kept, nil, err
+	}
+	// Nothing can be of an attendance that is not there but what was inserted above.
+	if _, err := tx.ExecContext(ctx, postgresDeleteTurns, instance, jsonList(unknown)); err != nil {
+		return nil, nil, fmt.Errorf("delete turns of no attendance: %w", err)
+	}
+	kept = slices.DeleteFunc(kept, func(t *Turn) bool { return slices.Contains(unknown, t.AttendanceID) })
+	return kept, unknown, nil
 }
 
-// raisePostgres counts what the persons said and ends what is finished; a first end stays.
-func raisePostgres(ctx context.Context, tx sqldb.Tx, instance string, turns []*Turn) error {
+var postgresDeleteTurns = `DELETE FROM turn WHERE instance = $1 AND attendance_id` + postgresNumbers("$2")
+
+// raisePostgres counts what the persons said and ends what is finished; a first end stays. It gives the attendances that are not there.
+func raisePostgres(ctx context.Context, tx sqldb.Tx, instance string, turns []*Turn) (unknown []int64, err error) {
 	type raise struct {
 		id, spoken, bytes int64
 		finish            sql.NullInt64
@@ -96,7 +107,7 @@ func raisePostgres(ctx context.Context, tx sqldb.Tx, instance string, turns []*T
 	}
 	slices.SortFunc(raises, func(a, b *raise) int { return cmp.Compare(a.id, b.id) })
 
-	err := postgresRaise.Split(len(raises), func(query string, from, to int) error {
+	err = postgresRaise.Split(len(raises), func(query string, from, to int) error {
 		args := make([]any, 0, 1+4*(to-from))
 		args = append(args, instance)
 		for _, r := range raises[from:to] {
@@ -117,12 +128,12 @@ func raisePostgres(ctx context.Context, tx sqldb.Tx, instance string, turns []*T
 		return rows.Err()
 	})
 	if err != nil {
-		return fmt.Errorf("raise attendances: %w", err)
+		return nil, fmt.Errorf("raise attendances: %w", err)
 	}
 	for _, r := range raises {
 		if byID[r.id] != nil {
-			return &AttendanceNotFoundError{ID: r.id}
+			unknown = append(unknown, r.id)
 		}
 	}
-	return nil
+	return unknown, nil
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 )
@@ -30,11 +31,13 @@ var (
 // turnRow is a turn on its way into the table.
 type turnRow struct {
 	*Turn
-	seq int64 // 0 while it is not stored
+	seq     int64 // 0 while it is not stored
+	unknown bool  // its attendance is not there
 }
 
-// recordTurnsSQLite stores turns and counts them in their attendances. It gives those that are new. Nobody else writes meanwhile.
-func recordTurnsSQLite(ctx context.Context, tx sqldb.Tx, instance string, turns []Turn) ([]*Turn, error) {
+// recordTurnsSQLite stores turns and counts them in their attendances. It gives those that are new, and the attendances that are not
+// there. Nobody else writes meanwhile.
+func recordTurnsSQLite(ctx context.Context, tx sqldb.Tx, instance string, turns []Turn) (kept []*Turn, unknown []int64, err error) {
 	rows := make([]turnRow, len(turns))
 	for i := range turns {
 		rows[i].Turn = &turns[i]
@@ -43,19 +46,22 @@ func recordTurnsSQLite(ctx context.Context, tx sqldb.Tx, instance string, turns 
 	for _, round := range rounds(rows, func(r *turnRow) int64 { return r.AttendanceID }) {
 		stored, err := insertRound(ctx, tx, instance, round)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if err := raiseSQLite(ctx, tx, instance, stored); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	kept := make([]*Turn, 0, len(rows))
+	kept = make([]*Turn, 0, len(rows))
 	for i := range rows {
-		if rows[i].seq != 0 {
+		switch {
+		case rows[i].seq != 0:
 			kept = append(kept, rows[i].Turn)
+		case rows[i].unknown && !slices.Contains(unknown, rows[i].AttendanceID):
+			unknown = append(unknown, rows[i].AttendanceID)
 		}
 	}
-	return kept, nil
+	return kept, unknown, nil
 }
 
 // rounds puts the n-th row of each key into the n-th round, in the order of the rows.
@@ -118,8 +124,8 @@ func insertRound(ctx context.Context, tx sqldb.Tx, instance string, round []*tur
 	return stored, nil
 }
 
-// findInserted finds out which turns got the numbers from first to last, and whether the others are repetitions. There are no such
-// numbers when last is less than first.
+// findInserted finds out which turns got the numbers from first to last, and whether the others are repetitions or of attendances that
+// are not there. There are no such numbers when last is less than first.
 func findInserted(ctx context.Context, tx sqldb.Tx, instance string, part []*turnRow, first, last int64) error {
 	rows, err := tx.QueryContext(ctx, `SELECT attendance_id, seq FROM turn WHERE seq BETWEEN ? AND ?`, first, last)
 	if err != nil {
@@ -146,9 +152,7 @@ func findInserted(ctx context.Context, tx sqldb.Tx, instance string, part []*tur
 		if err != nil {
 			return fmt.Errorf("look for turn: %w", err)
 		}
-		if !repeated {
-			return &AttendanceNotFoundError{ID: r.AttendanceID}
-		}
+		r.unknown = !repeated
 	}
 	return nil
 }

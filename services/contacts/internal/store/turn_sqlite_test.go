@@ -22,7 +22,7 @@ func TestHistoryAfterTurnsAreDeleted(t *testing.T) {
 		for _, id := range ids {
 			turns = append(turns, Turn{ID: id, AttendanceID: number, Items: []byte(id)})
 		}
-		fresh, err := s.RecordTurns(t.Context(), instance, turns)
+		fresh, _, err := s.RecordTurns(t.Context(), instance, turns)
 		require.NoError(t, err)
 		require.Equal(t, len(ids), fresh)
 	}

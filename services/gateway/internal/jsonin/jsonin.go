@@ -17,6 +17,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/structpb"
 )
 
 const (
@@ -105,7 +106,11 @@ func (d *decoder) document(msg protoreflect.Message) error {
 	if kind != '{' && kind != 0 {
 		return errNotObject
 	}
-	if err := d.message(msg, true); err != nil {
+	if made, ok := msg.Interface().(*structpb.Struct); ok {
+		if err := d.free(made); err != nil {
+			return err
+		}
+	} else if err := d.message(msg, true); err != nil {
 		return err
 	}
 	if _, err := d.json.ReadToken(); !errors.Is(err, io.EOF) {

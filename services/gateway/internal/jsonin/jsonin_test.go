@@ -219,3 +219,25 @@ func BenchmarkDecode(b *testing.B) {
 		Decode(body, m.ProtoReflect(), Options{})
 	}
 }
+
+func TestStructAsTheBody(t *testing.T) {
+	for body, want := range map[string]map[string]any{
+		`{}`: {}, `{"a":null,"":[1,{"b":"x"}],"c":true}`: {"a": nil, "": []any{1.0, map[string]any{"b": "x"}}, "c": true},
+	} {
+		msg := &structpb.Struct{Fields: map[string]*structpb.Value{"old": structpb.NewNullValue()}}
+		result := Decode([]byte(body), msg.ProtoReflect(), Options{})
+		require.True(t, result.OK(), body)
+		require.Equal(t, want, msg.AsMap(), body)
+	}
+	for body, faults := range map[string][]string{`{"a":1,"a":2}`: {"a"}, `{"a":[{"b":"\u0000"}]}`: {"a[0].b"}} {
+		result := Decode([]byte(body), new(structpb.Struct).ProtoReflect(), Options{})
+		var names []string
+		for _, f := range result.Faults {
+			names = append(names, f.Name)
+		}
+		require.Equal(t, faults, names, body)
+	}
+	for _, body := range []string{``, `[]`, `null`, `{"a":`, `{} 1`, strings.Repeat(`{"a":`, MaxDepth+1) + `1` + strings.Repeat(`}`, MaxDepth+1)} {
+		require.NotEmpty(t, Decode([]byte(body), new(structpb.Struct).ProtoReflect(), Options{}).Malformed, body)
+	}
+}

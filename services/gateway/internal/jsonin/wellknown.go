@@ -124,6 +124,16 @@ func (d *decoder) any() (*structpb.Value, error) {
 	return structpb.NewNullValue(), nil
 }
 
+// free reads a body that is a google.protobuf.Struct itself: names and values of its own.
+func (d *decoder) free(into *structpb.Struct) error {
+	read, err := d.anyObject()
+	if err != nil {
+		return err
+	}
+	into.Fields = read.GetStructValue().GetFields()
+	return nil
+}
+
 // text gives the text of a JSON string, with a fault when it cannot be kept.
 func (d *decoder) text(quoted jsontext.Value) string {
 	text, good := unquote(quoted)

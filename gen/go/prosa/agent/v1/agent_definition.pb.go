@@ -55,8 +55,10 @@ type AgentDefinition struct {
 	// Whether an option of a menu that is no longer current runs when it is
 	// picked. Default: false, the current menu is sent again.
 	RunStaleOptions bool `protobuf:"varint,12,opt,name=run_stale_options,json=runStaleOptions,proto3" json:"run_stale_options,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// A program of the team that answers in place of the flow. Unset: none.
+	Remote        *Remote `protobuf:"bytes,13,opt,name=remote,proto3" json:"remote,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AgentDefinition) Reset() {
@@ -173,6 +175,13 @@ func (x *AgentDefinition) GetRunStaleOptions() bool {
 	return false
 }
 
+func (x *AgentDefinition) GetRemote() *Remote {
+	if x != nil {
+		return x.Remote
+	}
+	return nil
+}
+
 // Intent is something that people want.
 type Intent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -243,7 +252,9 @@ type CuratedAnswer struct {
 	// The questions, 1 to 100 of at most 1,000 characters.
 	Questions []string `protobuf:"bytes,1,rep,name=questions,proto3" json:"questions,omitempty"`
 	// The answer, a template of at most 10,000 characters.
-	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	// The answer's name among the tools of a model. Unset: it has none.
+	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -288,6 +299,13 @@ func (x *CuratedAnswer) GetQuestions() []string {
 func (x *CuratedAnswer) GetText() string {
 	if x != nil {
 		return x.Text
+	}
+	return ""
+}
+
+func (x *CuratedAnswer) GetName() string {
+	if x != nil {
+		return x.Name
 	}
 	return ""
 }
@@ -371,7 +389,13 @@ type Node struct {
 	// Gives the attendance to people.
 	Handoff *Handoff `protobuf:"bytes,8,opt,name=handoff,proto3" json:"handoff,omitempty"`
 	// Ends the conversation.
-	End           bool `protobuf:"varint,9,opt,name=end,proto3" json:"end,omitempty"`
+	End bool `protobuf:"varint,9,opt,name=end,proto3" json:"end,omitempty"`
+	// What a model must say when it uses this node as a tool, or an intent that
+	// leads here: names, each kept in `context` under that name once its value
+	// was checked. At most 20.
+	Arguments map[string]*Argument `protobuf:"bytes,10,rep,name=arguments,proto3" json:"arguments,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What the node is for, as a model is told that may use it. Unset: its name.
+	Description   string `protobuf:"bytes,11,opt,name=description,proto3" json:"description,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -469,6 +493,76 @@ func (x *Node) GetEnd() bool {
 	return false
 }
 
+func (x *Node) GetArguments() map[string]*Argument {
+	if x != nil {
+		return x.Arguments
+	}
+	return nil
+}
+
+func (x *Node) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+// Argument is a value that a model gives when it uses a tool.
+type Argument struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the value is, as the model is told. Unset: its name.
+	Description string `protobuf:"bytes,1,opt,name=description,proto3" json:"description,omitempty"`
+	// What the value must be, and how it is normalised, as in an `ask`. Default:
+	// `text`.
+	As            string `protobuf:"bytes,2,opt,name=as,proto3" json:"as,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Argument) Reset() {
+	*x = Argument{}
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Argument) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Argument) ProtoMessage() {}
+
+func (x *Argument) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Argument.ProtoReflect.Descriptor instead.
+func (*Argument) Descriptor() ([]byte, []int) {
+	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Argument) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Argument) GetAs() string {
+	if x != nil {
+		return x.As
+	}
+	return ""
+}
+
 // Say is one message. Texts are templates.
 type Say struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -488,7 +582,7 @@ type Say struct {
 
 func (x *Say) Reset() {
 	*x = Say{}
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[5]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -500,7 +594,7 @@ func (x *Say) String() string {
 func (*Say) ProtoMessage() {}
 
 func (x *Say) ProtoReflect() protoreflect.Message {
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[5]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -513,7 +607,7 @@ func (x *Say) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Say.ProtoReflect.Descriptor instead.
 func (*Say) Descriptor() ([]byte, []int) {
-	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{5}
+	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Say) GetContent() isSay_Content {
@@ -620,7 +714,7 @@ type SayButtons struct {
 
 func (x *SayButtons) Reset() {
 	*x = SayButtons{}
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[6]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +726,7 @@ func (x *SayButtons) String() string {
 func (*SayButtons) ProtoMessage() {}
 
 func (x *SayButtons) ProtoReflect() protoreflect.Message {
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[6]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +739,7 @@ func (x *SayButtons) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SayButtons.ProtoReflect.Descriptor instead.
 func (*SayButtons) Descriptor() ([]byte, []int) {
-	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{6}
+	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SayButtons) GetText() string {
@@ -681,7 +775,7 @@ type SayList struct {
 
 func (x *SayList) Reset() {
 	*x = SayList{}
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[7]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -693,7 +787,7 @@ func (x *SayList) String() string {
 func (*SayList) ProtoMessage() {}
 
 func (x *SayList) ProtoReflect() protoreflect.Message {
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[7]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -706,7 +800,7 @@ func (x *SayList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SayList.ProtoReflect.Descriptor instead.
 func (*SayList) Descriptor() ([]byte, []int) {
-	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{7}
+	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SayList) GetText() string {
@@ -750,7 +844,7 @@ type SaySection struct {
 
 func (x *SaySection) Reset() {
 	*x = SaySection{}
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[8]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -762,7 +856,7 @@ func (x *SaySection) String() string {
 func (*SaySection) ProtoMessage() {}
 
 func (x *SaySection) ProtoReflect() protoreflect.Message {
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[8]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -775,7 +869,7 @@ func (x *SaySection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaySection.ProtoReflect.Descriptor instead.
 func (*SaySection) Descriptor() ([]byte, []int) {
-	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{8}
+	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SaySection) GetLabel() string {
@@ -807,7 +901,7 @@ type SayOption struct {
 
 func (x *SayOption) Reset() {
 	*x = SayOption{}
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[9]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -819,7 +913,7 @@ func (x *SayOption) String() string {
 func (*SayOption) ProtoMessage() {}
 
 func (x *SayOption) ProtoReflect() protoreflect.Message {
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[9]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -832,7 +926,7 @@ func (x *SayOption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SayOption.ProtoReflect.Descriptor instead.
 func (*SayOption) Descriptor() ([]byte, []int) {
-	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{9}
+	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SayOption) GetLabel() string {
@@ -874,7 +968,7 @@ type SayMedia struct {
 
 func (x *SayMedia) Reset() {
 	*x = SayMedia{}
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[10]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -886,7 +980,7 @@ func (x *SayMedia) String() string {
 func (*SayMedia) ProtoMessage() {}
 
 func (x *SayMedia) ProtoReflect() protoreflect.Message {
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[10]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -899,7 +993,7 @@ func (x *SayMedia) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SayMedia.ProtoReflect.Descriptor instead.
 func (*SayMedia) Descriptor() ([]byte, []int) {
-	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{10}
+	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SayMedia) GetType() string {
@@ -960,7 +1054,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[11]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -972,7 +1066,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[11]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -985,7 +1079,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{11}
+	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Ask) GetPrompt() isAsk_Prompt {
@@ -1079,7 +1173,7 @@ type Branch struct {
 
 func (x *Branch) Reset() {
 	*x = Branch{}
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[12]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1185,7 @@ func (x *Branch) String() string {
 func (*Branch) ProtoMessage() {}
 
 func (x *Branch) ProtoReflect() protoreflect.Message {
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[12]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1198,7 @@ func (x *Branch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Branch.ProtoReflect.Descriptor instead.
 func (*Branch) Descriptor() ([]byte, []int) {
-	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{12}
+	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Branch) GetWhen() string {
@@ -1134,7 +1228,7 @@ type EventAction struct {
 
 func (x *EventAction) Reset() {
 	*x = EventAction{}
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[13]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +1240,7 @@ func (x *EventAction) String() string {
 func (*EventAction) ProtoMessage() {}
 
 func (x *EventAction) ProtoReflect() protoreflect.Message {
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[13]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,7 +1253,7 @@ func (x *EventAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventAction.ProtoReflect.Descriptor instead.
 func (*EventAction) Descriptor() ([]byte, []int) {
-	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{13}
+	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *EventAction) GetName() string {
@@ -1190,7 +1284,7 @@ type Handoff struct {
 
 func (x *Handoff) Reset() {
 	*x = Handoff{}
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[14]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1202,7 +1296,7 @@ func (x *Handoff) String() string {
 func (*Handoff) ProtoMessage() {}
 
 func (x *Handoff) ProtoReflect() protoreflect.Message {
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[14]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1215,7 +1309,7 @@ func (x *Handoff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Handoff.ProtoReflect.Descriptor instead.
 func (*Handoff) Descriptor() ([]byte, []int) {
-	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{14}
+	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Handoff) GetSquad() string {
@@ -1232,23 +1326,32 @@ func (x *Handoff) GetSkill() string {
 	return ""
 }
 
-// Call is a request to another system. Texts are templates.
+// Call is a request to another system. Texts are templates, whose values can
+// be nothing but values: they change neither the host nor the path, and add
+// neither parameters nor headers. An answer with a status from 200 to 299 that
+// came in time is a success; everything else is a failure.
 type Call struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The HTTP method. Default: `GET`.
 	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
-	// The URL.
+	// The URL, absolute, http or https. Scheme, host and port are constant text;
+	// an expression can be a part of the path, or the value of a parameter.
 	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
-	// Headers by name.
+	// Headers by name. Their values can name secrets: `{{ secret.name }}`.
 	Headers map[string]string `protobuf:"bytes,3,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// The body.
+	// The body. What it is, is said by the header `Content-Type`; default:
+	// `application/json`. In JSON an expression between quotes is a part of that
+	// text, and elsewhere a value of its own.
 	Body string `protobuf:"bytes,4,opt,name=body,proto3" json:"body,omitempty"`
-	// Where the answer goes: a name that begins with `context.`.
+	// Where the answer goes: a name that begins with `context.`. JSON is kept as
+	// a value, everything else as text, at most 256 KiB of either. A call that
+	// failed removes what was there.
 	Save string `protobuf:"bytes,5,opt,name=save,proto3" json:"save,omitempty"`
 	// How long the whole exchange may take, up to 30 seconds. Default: 10
 	// seconds.
 	Timeout *durationpb.Duration `protobuf:"bytes,6,opt,name=timeout,proto3" json:"timeout,omitempty"`
-	// The node that runs when the call fails. Unset: the flow goes on.
+	// The node that runs when the call fails, in place of the rest of this one.
+	// Unset: the flow goes on.
 	OnError       string `protobuf:"bytes,7,opt,name=on_error,json=onError,proto3" json:"on_error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1256,7 +1359,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[15]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1268,7 +1371,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[15]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1281,7 +1384,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{15}
+	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Call) GetMethod() string {
@@ -1336,30 +1439,41 @@ func (x *Call) GetOnError() string {
 // Model is an endpoint that speaks the OpenAI chat-completions protocol.
 type Model struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The base URL, up to and with `/v1`.
+	// The base URL, http or https, up to and with `/v1`.
 	BaseUrl string `protobuf:"bytes,1,opt,name=base_url,json=baseUrl,proto3" json:"base_url,omitempty"`
 	// The model's name.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// The name of the secret that holds the key, never the key itself. Unset:
 	// no key is sent.
 	ApiKeySecret string `protobuf:"bytes,3,opt,name=api_key_secret,json=apiKeySecret,proto3" json:"api_key_secret,omitempty"`
-	// What the model is told to be.
+	// What the model is told to be, a template of at most 50,000 characters.
 	Instructions string `protobuf:"bytes,4,opt,name=instructions,proto3" json:"instructions,omitempty"`
 	// The sampling temperature, 0 to 2. Unset: the endpoint's default.
 	Temperature *float64 `protobuf:"fixed64,5,opt,name=temperature,proto3,oneof" json:"temperature,omitempty"`
-	// How many tokens an answer may have. Unset: the endpoint's default.
+	// How many tokens the model may give in one turn, all that it gives to use
+	// tools included. Unset: the endpoint's default, and at most 8,192 a turn.
 	MaxTokens int32 `protobuf:"varint,6,opt,name=max_tokens,json=maxTokens,proto3" json:"max_tokens,omitempty"`
 	// How many turns before this one the model sees. Default: 20.
 	HistoryTurns *int32 `protobuf:"varint,7,opt,name=history_turns,json=historyTurns,proto3,oneof" json:"history_turns,omitempty"`
-	// The names of intents, answers and calls that it may use.
-	Tools         []string `protobuf:"bytes,8,rep,name=tools,proto3" json:"tools,omitempty"`
+	// The names of intents, of answers, and of nodes with a `call` that it may
+	// use. At most 100.
+	Tools []string `protobuf:"bytes,8,rep,name=tools,proto3" json:"tools,omitempty"`
+	// How long the first token may take, all tries included, up to 2 minutes.
+	// Default: 15 seconds.
+	FirstTokenTimeout *durationpb.Duration `protobuf:"bytes,9,opt,name=first_token_timeout,json=firstTokenTimeout,proto3" json:"first_token_timeout,omitempty"`
+	// How long the next token may take, up to 1 minute. Default: 15 seconds.
+	TokenTimeout *durationpb.Duration `protobuf:"bytes,10,opt,name=token_timeout,json=tokenTimeout,proto3" json:"token_timeout,omitempty"`
+	// How long the model may take for a turn, the use of tools included, up to 5
+	// minutes. Default: 60 seconds. Where nobody reads along, as on channels, it
+	// has no more than 25 seconds.
+	Timeout       *durationpb.Duration `protobuf:"bytes,11,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Model) Reset() {
 	*x = Model{}
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[16]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +1485,7 @@ func (x *Model) String() string {
 func (*Model) ProtoMessage() {}
 
 func (x *Model) ProtoReflect() protoreflect.Message {
-	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[16]
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +1498,7 @@ func (x *Model) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Model.ProtoReflect.Descriptor instead.
 func (*Model) Descriptor() ([]byte, []int) {
-	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{16}
+	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Model) GetBaseUrl() string {
@@ -1443,11 +1557,108 @@ func (x *Model) GetTools() []string {
 	return nil
 }
 
+func (x *Model) GetFirstTokenTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.FirstTokenTimeout
+	}
+	return nil
+}
+
+func (x *Model) GetTokenTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.TokenTimeout
+	}
+	return nil
+}
+
+func (x *Model) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+// Remote is a program that serves prosa.agent.v1.EngineService.
+type Remote struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where it listens: `host:port`, or `dns:///host:port`.
+	Target string `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	// Whether it is spoken to without TLS. Only an address that the operator
+	// allows by name (`--egress-allow`) is.
+	Insecure bool `protobuf:"varint,2,opt,name=insecure,proto3" json:"insecure,omitempty"`
+	// The name of the secret that is sent as a bearer token, never the token
+	// itself. Unset: none is sent.
+	TokenSecret string `protobuf:"bytes,3,opt,name=token_secret,json=tokenSecret,proto3" json:"token_secret,omitempty"`
+	// How long it may take for a turn, up to 5 minutes. Default: 60 seconds.
+	// Where nobody reads along, as on channels, it has no more than 25 seconds.
+	Timeout       *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Remote) Reset() {
+	*x = Remote{}
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Remote) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Remote) ProtoMessage() {}
+
+func (x *Remote) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_agent_v1_agent_definition_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Remote.ProtoReflect.Descriptor instead.
+func (*Remote) Descriptor() ([]byte, []int) {
+	return file_prosa_agent_v1_agent_definition_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Remote) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *Remote) GetInsecure() bool {
+	if x != nil {
+		return x.Insecure
+	}
+	return false
+}
+
+func (x *Remote) GetTokenSecret() string {
+	if x != nil {
+		return x.TokenSecret
+	}
+	return ""
+}
+
+func (x *Remote) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
 var File_prosa_agent_v1_agent_definition_proto protoreflect.FileDescriptor
 
 const file_prosa_agent_v1_agent_definition_proto_rawDesc = "" +
 	"\n" +
-	"%prosa/agent/v1/agent_definition.proto\x12\x0eprosa.agent.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xa5\x06\n" +
+	"%prosa/agent/v1/agent_definition.proto\x12\x0eprosa.agent.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xd5\x06\n" +
 	"\x0fAgentDefinition\x121\n" +
 	"\fdisplay_name\x18\x01 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\x80\x02\xba\x01\x01\x00R\vdisplayName\x12.\n" +
 	"\vdescription\x18\x02 \x01(\tB\f\xbaH\tr\a\x18\x80 \xba\x01\x01\x00R\vdescription\x12E\n" +
@@ -1461,7 +1672,8 @@ const file_prosa_agent_v1_agent_definition_proto_rawDesc = "" +
 	"\x05model\x18\n" +
 	" \x01(\v2\x15.prosa.agent.v1.ModelR\x05model\x12:\n" +
 	"\tthreshold\x18\v \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00H\x00R\tthreshold\x88\x01\x01\x12*\n" +
-	"\x11run_stale_options\x18\f \x01(\bR\x0frunStaleOptions\x1aN\n" +
+	"\x11run_stale_options\x18\f \x01(\bR\x0frunStaleOptions\x12.\n" +
+	"\x06remote\x18\r \x01(\v2\x16.prosa.agent.v1.RemoteR\x06remote\x1aN\n" +
 	"\n" +
 	"NodesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12*\n" +
@@ -1471,15 +1683,16 @@ const file_prosa_agent_v1_agent_definition_proto_rawDesc = "" +
 	"\x06Intent\x128\n" +
 	"\x04name\x18\x01 \x01(\tB$\xbaH!r\x1f2\x1d^[A-Za-z_][A-Za-z0-9_]{0,63}$R\x04name\x120\n" +
 	"\bexamples\x18\x02 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\b\x01\x10\xf4\x03\"\ar\x05\x10\x01\x18\xe8\aR\bexamples\x12\x1d\n" +
-	"\x04goto\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x04goto\"b\n" +
+	"\x04goto\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x04goto\"\x9f\x01\n" +
 	"\rCuratedAnswer\x121\n" +
 	"\tquestions\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10d\"\ar\x05\x10\x01\x18\xe8\aR\tquestions\x12\x1e\n" +
 	"\x04text\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x90NR\x04text\"T\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x90NR\x04text\x12;\n" +
+	"\x04name\x18\x03 \x01(\tB'\xbaH$\xd8\x01\x01r\x1f2\x1d^[A-Za-z_][A-Za-z0-9_]{0,63}$R\x04name\"T\n" +
 	"\aPassage\x12$\n" +
 	"\x05title\x18\x01 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\x80\x02\xba\x01\x01\x00R\x05title\x12#\n" +
 	"\x04text\x18\x02 \x01(\tB\x0f\xbaH\fr\n" +
-	"\x10\x01\x18І\x03\xba\x01\x01\x00R\x04text\"\x87\x04\n" +
+	"\x10\x01\x18І\x03\xba\x01\x01\x00R\x04text\"\xfb\x05\n" +
 	"\x04Node\x12(\n" +
 	"\x04call\x18\x01 \x01(\v2\x14.prosa.agent.v1.CallR\x04call\x12v\n" +
 	"\x03set\x18\x02 \x03(\v2\x1d.prosa.agent.v1.Node.SetEntryBE\xbaHB\x9a\x01?\x10d\"4r220^(context|contact)\\.[A-Za-z_][A-Za-z0-9_]{0,63}$*\x05r\x03\x18\x90NR\x03set\x12/\n" +
@@ -1489,10 +1702,19 @@ const file_prosa_agent_v1_agent_definition_proto_rawDesc = "" +
 	"\x06branch\x18\x06 \x03(\v2\x16.prosa.agent.v1.BranchB\b\xbaH\x05\x92\x01\x02\x10dR\x06branch\x12\x1b\n" +
 	"\x04goto\x18\a \x01(\tB\a\xbaH\x04r\x02\x18@R\x04goto\x121\n" +
 	"\ahandoff\x18\b \x01(\v2\x17.prosa.agent.v1.HandoffR\ahandoff\x12\x10\n" +
-	"\x03end\x18\t \x01(\bR\x03end\x1a6\n" +
+	"\x03end\x18\t \x01(\bR\x03end\x12n\n" +
+	"\targuments\x18\n" +
+	" \x03(\v2#.prosa.agent.v1.Node.ArgumentsEntryB+\xbaH(\x9a\x01%\x10\x14\"!r\x1f2\x1d^[A-Za-z_][A-Za-z0-9_]{0,63}$R\targuments\x12*\n" +
+	"\vdescription\x18\v \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\vdescription\x1a6\n" +
 	"\bSetEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf4\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aV\n" +
+	"\x0eArgumentsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12.\n" +
+	"\x05value\x18\x02 \x01(\v2\x18.prosa.agent.v1.ArgumentR\x05value:\x028\x01\"P\n" +
+	"\bArgument\x12*\n" +
+	"\vdescription\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\vdescription\x12\x18\n" +
+	"\x02as\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\x02as\"\xf4\x01\n" +
 	"\x03Say\x12 \n" +
 	"\x04text\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x90NH\x00R\x04text\x12 \n" +
@@ -1556,19 +1778,19 @@ const file_prosa_agent_v1_agent_definition_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Q\n" +
 	"\aHandoff\x12\"\n" +
 	"\x05squad\x18\x01 \x01(\tB\f\xbaH\tr\a\x18\x80\x01\xba\x01\x01\x00R\x05squad\x12\"\n" +
-	"\x05skill\x18\x02 \x01(\tB\f\xbaH\tr\a\x18\x80\x01\xba\x01\x01\x00R\x05skill\"\xb4\x03\n" +
+	"\x05skill\x18\x02 \x01(\tB\f\xbaH\tr\a\x18\x80\x01\xba\x01\x01\x00R\x05skill\"\xc4\x03\n" +
 	"\x04Call\x12?\n" +
 	"\x06method\x18\x01 \x01(\tB'\xbaH$\xd8\x01\x01r\x1fR\x03GETR\x04POSTR\x03PUTR\x05PATCHR\x06DELETER\x06method\x12\x1c\n" +
 	"\x03url\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x03url\x12E\n" +
-	"\aheaders\x18\x03 \x03(\v2!.prosa.agent.v1.Call.HeadersEntryB\b\xbaH\x05\x9a\x01\x02\x102R\aheaders\x12\x1d\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x03url\x12U\n" +
+	"\aheaders\x18\x03 \x03(\v2!.prosa.agent.v1.Call.HeadersEntryB\x18\xbaH\x15\x9a\x01\x12\x102\"\ar\x05\x10\x01\x18\x80\x01*\x05r\x03\x18\x80 R\aheaders\x12\x1d\n" +
 	"\x04body\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04R\x04body\x12D\n" +
 	"\x04save\x18\x05 \x01(\tB0\xbaH-\xd8\x01\x01r(2&^context\\.[A-Za-z_][A-Za-z0-9_]{0,63}$R\x04save\x12A\n" +
 	"\atimeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\b\x1e*\x00R\atimeout\x12\"\n" +
 	"\bon_error\x18\a \x01(\tB\a\xbaH\x04r\x02\x18@R\aonError\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x90\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa0\x05\n" +
 	"\x05Model\x12%\n" +
 	"\bbase_url\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\abaseUrl\x12\x1e\n" +
@@ -1580,10 +1802,22 @@ const file_prosa_agent_v1_agent_definition_proto_rawDesc = "" +
 	"\n" +
 	"max_tokens\x18\x06 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xa0\x8d\x06(\x00R\tmaxTokens\x124\n" +
 	"\rhistory_turns\x18\a \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\xc8\x01(\x00H\x01R\fhistoryTurns\x88\x01\x01\x12\x1e\n" +
-	"\x05tools\x18\b \x03(\tB\b\xbaH\x05\x92\x01\x02\x10dR\x05toolsB\x0e\n" +
+	"\xbaH\a\x1a\x05\x18\xc8\x01(\x00H\x01R\fhistoryTurns\x88\x01\x01\x12C\n" +
+	"\x05tools\x18\b \x03(\tB-\xbaH*\x92\x01'\x10d\x18\x01\"!r\x1f2\x1d^[A-Za-z_][A-Za-z0-9_]{0,63}$R\x05tools\x12W\n" +
+	"\x13first_token_timeout\x18\t \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\bx*\x00R\x11firstTokenTimeout\x12L\n" +
+	"\rtoken_timeout\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\b<*\x00R\ftokenTimeout\x12B\n" +
+	"\atimeout\x18\v \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
+	"\xaa\x01\a\"\x03\b\xac\x02*\x00R\atimeoutB\x0e\n" +
 	"\f_temperatureB\x10\n" +
-	"\x0e_history_turnsB;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
+	"\x0e_history_turns\"\xb8\x01\n" +
+	"\x06Remote\x12\"\n" +
+	"\x06target\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x04R\x06target\x12\x1a\n" +
+	"\binsecure\x18\x02 \x01(\bR\binsecure\x12*\n" +
+	"\ftoken_secret\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\vtokenSecret\x12B\n" +
+	"\atimeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
+	"\xaa\x01\a\"\x03\b\xac\x02*\x00R\atimeoutB;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
 
 var (
 	file_prosa_agent_v1_agent_definition_proto_rawDescOnce sync.Once
@@ -1597,60 +1831,70 @@ func file_prosa_agent_v1_agent_definition_proto_rawDescGZIP() []byte {
 	return file_prosa_agent_v1_agent_definition_proto_rawDescData
 }
 
-var file_prosa_agent_v1_agent_definition_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_prosa_agent_v1_agent_definition_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_prosa_agent_v1_agent_definition_proto_goTypes = []any{
 	(*AgentDefinition)(nil),     // 0: prosa.agent.v1.AgentDefinition
 	(*Intent)(nil),              // 1: prosa.agent.v1.Intent
 	(*CuratedAnswer)(nil),       // 2: prosa.agent.v1.CuratedAnswer
 	(*Passage)(nil),             // 3: prosa.agent.v1.Passage
 	(*Node)(nil),                // 4: prosa.agent.v1.Node
-	(*Say)(nil),                 // 5: prosa.agent.v1.Say
-	(*SayButtons)(nil),          // 6: prosa.agent.v1.SayButtons
-	(*SayList)(nil),             // 7: prosa.agent.v1.SayList
-	(*SaySection)(nil),          // 8: prosa.agent.v1.SaySection
-	(*SayOption)(nil),           // 9: prosa.agent.v1.SayOption
-	(*SayMedia)(nil),            // 10: prosa.agent.v1.SayMedia
-	(*Ask)(nil),                 // 11: prosa.agent.v1.Ask
-	(*Branch)(nil),              // 12: prosa.agent.v1.Branch
-	(*EventAction)(nil),         // 13: prosa.agent.v1.EventAction
-	(*Handoff)(nil),             // 14: prosa.agent.v1.Handoff
-	(*Call)(nil),                // 15: prosa.agent.v1.Call
-	(*Model)(nil),               // 16: prosa.agent.v1.Model
-	nil,                         // 17: prosa.agent.v1.AgentDefinition.NodesEntry
-	nil,                         // 18: prosa.agent.v1.Node.SetEntry
-	nil,                         // 19: prosa.agent.v1.EventAction.DetailsEntry
-	nil,                         // 20: prosa.agent.v1.Call.HeadersEntry
-	(*durationpb.Duration)(nil), // 21: google.protobuf.Duration
+	(*Argument)(nil),            // 5: prosa.agent.v1.Argument
+	(*Say)(nil),                 // 6: prosa.agent.v1.Say
+	(*SayButtons)(nil),          // 7: prosa.agent.v1.SayButtons
+	(*SayList)(nil),             // 8: prosa.agent.v1.SayList
+	(*SaySection)(nil),          // 9: prosa.agent.v1.SaySection
+	(*SayOption)(nil),           // 10: prosa.agent.v1.SayOption
+	(*SayMedia)(nil),            // 11: prosa.agent.v1.SayMedia
+	(*Ask)(nil),                 // 12: prosa.agent.v1.Ask
+	(*Branch)(nil),              // 13: prosa.agent.v1.Branch
+	(*EventAction)(nil),         // 14: prosa.agent.v1.EventAction
+	(*Handoff)(nil),             // 15: prosa.agent.v1.Handoff
+	(*Call)(nil),                // 16: prosa.agent.v1.Call
+	(*Model)(nil),               // 17: prosa.agent.v1.Model
+	(*Remote)(nil),              // 18: prosa.agent.v1.Remote
+	nil,                         // 19: prosa.agent.v1.AgentDefinition.NodesEntry
+	nil,                         // 20: prosa.agent.v1.Node.SetEntry
+	nil,                         // 21: prosa.agent.v1.Node.ArgumentsEntry
+	nil,                         // 22: prosa.agent.v1.EventAction.DetailsEntry
+	nil,                         // 23: prosa.agent.v1.Call.HeadersEntry
+	(*durationpb.Duration)(nil), // 24: google.protobuf.Duration
 }
 var file_prosa_agent_v1_agent_definition_proto_depIdxs = []int32{
 	1,  // 0: prosa.agent.v1.AgentDefinition.intents:type_name -> prosa.agent.v1.Intent
 	2,  // 1: prosa.agent.v1.AgentDefinition.answers:type_name -> prosa.agent.v1.CuratedAnswer
 	3,  // 2: prosa.agent.v1.AgentDefinition.knowledge:type_name -> prosa.agent.v1.Passage
-	17, // 3: prosa.agent.v1.AgentDefinition.nodes:type_name -> prosa.agent.v1.AgentDefinition.NodesEntry
-	16, // 4: prosa.agent.v1.AgentDefinition.model:type_name -> prosa.agent.v1.Model
-	15, // 5: prosa.agent.v1.Node.call:type_name -> prosa.agent.v1.Call
-	18, // 6: prosa.agent.v1.Node.set:type_name -> prosa.agent.v1.Node.SetEntry
-	5,  // 7: prosa.agent.v1.Node.say:type_name -> prosa.agent.v1.Say
-	13, // 8: prosa.agent.v1.Node.event:type_name -> prosa.agent.v1.EventAction
-	11, // 9: prosa.agent.v1.Node.ask:type_name -> prosa.agent.v1.Ask
-	12, // 10: prosa.agent.v1.Node.branch:type_name -> prosa.agent.v1.Branch
-	14, // 11: prosa.agent.v1.Node.handoff:type_name -> prosa.agent.v1.Handoff
-	6,  // 12: prosa.agent.v1.Say.buttons:type_name -> prosa.agent.v1.SayButtons
-	7,  // 13: prosa.agent.v1.Say.list:type_name -> prosa.agent.v1.SayList
-	10, // 14: prosa.agent.v1.Say.media:type_name -> prosa.agent.v1.SayMedia
-	9,  // 15: prosa.agent.v1.SayButtons.options:type_name -> prosa.agent.v1.SayOption
-	9,  // 16: prosa.agent.v1.SayList.items:type_name -> prosa.agent.v1.SayOption
-	8,  // 17: prosa.agent.v1.SayList.sections:type_name -> prosa.agent.v1.SaySection
-	9,  // 18: prosa.agent.v1.SaySection.items:type_name -> prosa.agent.v1.SayOption
-	19, // 19: prosa.agent.v1.EventAction.details:type_name -> prosa.agent.v1.EventAction.DetailsEntry
-	20, // 20: prosa.agent.v1.Call.headers:type_name -> prosa.agent.v1.Call.HeadersEntry
-	21, // 21: prosa.agent.v1.Call.timeout:type_name -> google.protobuf.Duration
-	4,  // 22: prosa.agent.v1.AgentDefinition.NodesEntry.value:type_name -> prosa.agent.v1.Node
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	19, // 3: prosa.agent.v1.AgentDefinition.nodes:type_name -> prosa.agent.v1.AgentDefinition.NodesEntry
+	17, // 4: prosa.agent.v1.AgentDefinition.model:type_name -> prosa.agent.v1.Model
+	18, // 5: prosa.agent.v1.AgentDefinition.remote:type_name -> prosa.agent.v1.Remote
+	16, // 6: prosa.agent.v1.Node.call:type_name -> prosa.agent.v1.Call
+	20, // 7: prosa.agent.v1.Node.set:type_name -> prosa.agent.v1.Node.SetEntry
+	6,  // 8: prosa.agent.v1.Node.say:type_name -> prosa.agent.v1.Say
+	14, // 9: prosa.agent.v1.Node.event:type_name -> prosa.agent.v1.EventAction
+	12, // 10: prosa.agent.v1.Node.ask:type_name -> prosa.agent.v1.Ask
+	13, // 11: prosa.agent.v1.Node.branch:type_name -> prosa.agent.v1.Branch
+	15, // 12: prosa.agent.v1.Node.handoff:type_name -> prosa.agent.v1.Handoff
+	21, // 13: prosa.agent.v1.Node.arguments:type_name -> prosa.agent.v1.Node.ArgumentsEntry
+	7,  // 14: prosa.agent.v1.Say.buttons:type_name -> prosa.agent.v1.SayButtons
+	8,  // 15: prosa.agent.v1.Say.list:type_name -> prosa.agent.v1.SayList
+	11, // 16: prosa.agent.v1.Say.media:type_name -> prosa.agent.v1.SayMedia
+	10, // 17: prosa.agent.v1.SayButtons.options:type_name -> prosa.agent.v1.SayOption
+	10, // 18: prosa.agent.v1.SayList.items:type_name -> prosa.agent.v1.SayOption
+	9,  // 19: prosa.agent.v1.SayList.sections:type_name -> prosa.agent.v1.SaySection
+	10, // 20: prosa.agent.v1.SaySection.items:type_name -> prosa.agent.v1.SayOption
+	22, // 21: prosa.agent.v1.EventAction.details:type_name -> prosa.agent.v1.EventAction.DetailsEntry
+	23, // 22: prosa.agent.v1.Call.headers:type_name -> prosa.agent.v1.Call.HeadersEntry
+	24, // 23: prosa.agent.v1.Call.timeout:type_name -> google.protobuf.Duration
+	24, // 24: prosa.agent.v1.Model.first_token_timeout:type_name -> google.protobuf.Duration
+	24, // 25: prosa.agent.v1.Model.token_timeout:type_name -> google.protobuf.Duration
+	24, // 26: prosa.agent.v1.Model.timeout:type_name -> google.protobuf.Duration
+	24, // 27: prosa.agent.v1.Remote.timeout:type_name -> google.protobuf.Duration
+	4,  // 28: prosa.agent.v1.AgentDefinition.NodesEntry.value:type_name -> prosa.agent.v1.Node
+	5,  // 29: prosa.agent.v1.Node.ArgumentsEntry.value:type_name -> prosa.agent.v1.Argument
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_prosa_agent_v1_agent_definition_proto_init() }
@@ -1659,25 +1903,25 @@ func file_prosa_agent_v1_agent_definition_proto_init() {
 		return
 	}
 	file_prosa_agent_v1_agent_definition_proto_msgTypes[0].OneofWrappers = []any{}
-	file_prosa_agent_v1_agent_definition_proto_msgTypes[5].OneofWrappers = []any{
+	file_prosa_agent_v1_agent_definition_proto_msgTypes[6].OneofWrappers = []any{
 		(*Say_Text)(nil),
 		(*Say_Date)(nil),
 		(*Say_Buttons)(nil),
 		(*Say_List)(nil),
 		(*Say_Media)(nil),
 	}
-	file_prosa_agent_v1_agent_definition_proto_msgTypes[11].OneofWrappers = []any{
+	file_prosa_agent_v1_agent_definition_proto_msgTypes[12].OneofWrappers = []any{
 		(*Ask_Text)(nil),
 		(*Ask_Date)(nil),
 	}
-	file_prosa_agent_v1_agent_definition_proto_msgTypes[16].OneofWrappers = []any{}
+	file_prosa_agent_v1_agent_definition_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_prosa_agent_v1_agent_definition_proto_rawDesc), len(file_prosa_agent_v1_agent_definition_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -9,10 +9,13 @@ package agentv1
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
+	v1 "github.com/prosa-chat/prosa/gen/go/prosa/message/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
+	structpb "google.golang.org/protobuf/types/known/structpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -558,11 +561,860 @@ func (*DeleteAgentResponse) Descriptor() ([]byte, []int) {
 	return file_prosa_agent_v1_agent_service_proto_rawDescGZIP(), []int{9}
 }
 
+// AgentVersion is a published definition of an agent.
+type AgentVersion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The version's number, from 1.
+	Version int32 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	// When it was published.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// The definition, in the form in which it was sent. Left out in lists.
+	Definition    *structpb.Value `protobuf:"bytes,3,opt,name=definition,proto3" json:"definition,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentVersion) Reset() {
+	*x = AgentVersion{}
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentVersion) ProtoMessage() {}
+
+func (x *AgentVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentVersion.ProtoReflect.Descriptor instead.
+func (*AgentVersion) Descriptor() ([]byte, []int) {
+	return file_prosa_agent_v1_agent_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *AgentVersion) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *AgentVersion) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *AgentVersion) GetDefinition() *structpb.Value {
+	if x != nil {
+		return x.Definition
+	}
+	return nil
+}
+
+// ListAgentVersionsRequest asks for a page of an agent's versions.
+type ListAgentVersionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The instance's slug.
+	Instance string `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	// The agent's id.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// How many at most, 1 to 500. Default: 50.
+	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// `next_page_token` of the page before.
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAgentVersionsRequest) Reset() {
+	*x = ListAgentVersionsRequest{}
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAgentVersionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAgentVersionsRequest) ProtoMessage() {}
+
+func (x *ListAgentVersionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAgentVersionsRequest.ProtoReflect.Descriptor instead.
+func (*ListAgentVersionsRequest) Descriptor() ([]byte, []int) {
+	return file_prosa_agent_v1_agent_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListAgentVersionsRequest) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *ListAgentVersionsRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ListAgentVersionsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListAgentVersionsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListAgentVersionsResponse is a page of versions.
+type ListAgentVersionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The versions, newest first, without definitions.
+	Versions []*AgentVersion `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
+	// What to send for the next page, empty on the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAgentVersionsResponse) Reset() {
+	*x = ListAgentVersionsResponse{}
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAgentVersionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAgentVersionsResponse) ProtoMessage() {}
+
+func (x *ListAgentVersionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAgentVersionsResponse.ProtoReflect.Descriptor instead.
+func (*ListAgentVersionsResponse) Descriptor() ([]byte, []int) {
+	return file_prosa_agent_v1_agent_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListAgentVersionsResponse) GetVersions() []*AgentVersion {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+func (x *ListAgentVersionsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// GetAgentVersionRequest names a version.
+type GetAgentVersionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The instance's slug.
+	Instance string `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	// The agent's id.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// The version's number.
+	Version       int32 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetAgentVersionRequest) Reset() {
+	*x = GetAgentVersionRequest{}
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetAgentVersionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetAgentVersionRequest) ProtoMessage() {}
+
+func (x *GetAgentVersionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetAgentVersionRequest.ProtoReflect.Descriptor instead.
+func (*GetAgentVersionRequest) Descriptor() ([]byte, []int) {
+	return file_prosa_agent_v1_agent_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *GetAgentVersionRequest) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *GetAgentVersionRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *GetAgentVersionRequest) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// GetAgentVersionResponse carries a version.
+type GetAgentVersionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The version with its definition.
+	AgentVersion  *AgentVersion `protobuf:"bytes,1,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetAgentVersionResponse) Reset() {
+	*x = GetAgentVersionResponse{}
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetAgentVersionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetAgentVersionResponse) ProtoMessage() {}
+
+func (x *GetAgentVersionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetAgentVersionResponse.ProtoReflect.Descriptor instead.
+func (*GetAgentVersionResponse) Descriptor() ([]byte, []int) {
+	return file_prosa_agent_v1_agent_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *GetAgentVersionResponse) GetAgentVersion() *AgentVersion {
+	if x != nil {
+		return x.AgentVersion
+	}
+	return nil
+}
+
+// RollbackAgentRequest names the version to go back to.
+type RollbackAgentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The instance's slug.
+	Instance string `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	// The agent's id.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// The number of the version whose definition is published again.
+	Version       int32 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackAgentRequest) Reset() {
+	*x = RollbackAgentRequest{}
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackAgentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackAgentRequest) ProtoMessage() {}
+
+func (x *RollbackAgentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackAgentRequest.ProtoReflect.Descriptor instead.
+func (*RollbackAgentRequest) Descriptor() ([]byte, []int) {
+	return file_prosa_agent_v1_agent_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RollbackAgentRequest) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *RollbackAgentRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RollbackAgentRequest) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// RollbackAgentResponse carries the agent after the rollback.
+type RollbackAgentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent as stored, with its definition.
+	Agent         *Agent `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackAgentResponse) Reset() {
+	*x = RollbackAgentResponse{}
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackAgentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackAgentResponse) ProtoMessage() {}
+
+func (x *RollbackAgentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackAgentResponse.ProtoReflect.Descriptor instead.
+func (*RollbackAgentResponse) Descriptor() ([]byte, []int) {
+	return file_prosa_agent_v1_agent_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RollbackAgentResponse) GetAgent() *Agent {
+	if x != nil {
+		return x.Agent
+	}
+	return nil
+}
+
+// TestAgentRequest is what is said in a dry run.
+type TestAgentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The instance's slug.
+	Instance string `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	// The agent's id.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// What the person says, at most 10,000 characters.
+	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// The option that the person picks. Empty: none.
+	Postback string `protobuf:"bytes,4,opt,name=postback,proto3" json:"postback,omitempty"`
+	// The person says nothing, a program opens the turn.
+	NoInput bool `protobuf:"varint,5,opt,name=no_input,json=noInput,proto3" json:"no_input,omitempty"`
+	// `state` of the turn before, for a conversation of several turns. Empty:
+	// the conversation opens with this turn.
+	State string `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"`
+	// What is known about the person when the conversation opens: at most 500
+	// attributes.
+	Contact map[string]string `protobuf:"bytes,7,rep,name=contact,proto3" json:"contact,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Values that are added to the context before the turn runs.
+	Context *structpb.Struct `protobuf:"bytes,8,opt,name=context,proto3" json:"context,omitempty"`
+	// The version that answers. Default: the newest.
+	Version int32 `protobuf:"varint,9,opt,name=version,proto3" json:"version,omitempty"`
+	// A definition that answers in place of a version, published or not: YAML
+	// text, or the same as an object.
+	Definition *structpb.Value `protobuf:"bytes,10,opt,name=definition,proto3" json:"definition,omitempty"`
+	// What calls are taken to answer, by the names of their nodes. A call of
+	// another node fails, as if the other system had not answered.
+	CallAnswers map[string]*structpb.Value `protobuf:"bytes,11,rep,name=call_answers,json=callAnswers,proto3" json:"call_answers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Calls that `call_answers` has no answer for are really made, with the
+	// instance's secrets, and a model is really asked. What that does elsewhere
+	// is done. Default: false.
+	MakeCalls     bool `protobuf:"varint,12,opt,name=make_calls,json=makeCalls,proto3" json:"make_calls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestAgentRequest) Reset() {
+	*x = TestAgentRequest{}
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestAgentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestAgentRequest) ProtoMessage() {}
+
+func (x *TestAgentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestAgentRequest.ProtoReflect.Descriptor instead.
+func (*TestAgentRequest) Descriptor() ([]byte, []int) {
+	return file_prosa_agent_v1_agent_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *TestAgentRequest) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *TestAgentRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *TestAgentRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *TestAgentRequest) GetPostback() string {
+	if x != nil {
+		return x.Postback
+	}
+	return ""
+}
+
+func (x *TestAgentRequest) GetNoInput() bool {
+	if x != nil {
+		return x.NoInput
+	}
+	return false
+}
+
+func (x *TestAgentRequest) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *TestAgentRequest) GetContact() map[string]string {
+	if x != nil {
+		return x.Contact
+	}
+	return nil
+}
+
+func (x *TestAgentRequest) GetContext() *structpb.Struct {
+	if x != nil {
+		return x.Context
+	}
+	return nil
+}
+
+func (x *TestAgentRequest) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *TestAgentRequest) GetDefinition() *structpb.Value {
+	if x != nil {
+		return x.Definition
+	}
+	return nil
+}
+
+func (x *TestAgentRequest) GetCallAnswers() map[string]*structpb.Value {
+	if x != nil {
+		return x.CallAnswers
+	}
+	return nil
+}
+
+func (x *TestAgentRequest) GetMakeCalls() bool {
+	if x != nil {
+		return x.MakeCalls
+	}
+	return false
+}
+
+// TestAgentResponse is what came of a dry run.
+type TestAgentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the agent answered, in order.
+	Messages []*v1.Message `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
+	// How the answer came about.
+	Debug *TurnDebug `protobuf:"bytes,2,opt,name=debug,proto3" json:"debug,omitempty"`
+	// What the flow reported, in order.
+	Events []*TestedEvent `protobuf:"bytes,3,rep,name=events,proto3" json:"events,omitempty"`
+	// The attributes of the person that the turn would have set; an empty value
+	// would have removed one.
+	Contact map[string]string `protobuf:"bytes,4,rep,name=contact,proto3" json:"contact,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What the conversation keeps after the turn.
+	Context *structpb.Struct `protobuf:"bytes,5,opt,name=context,proto3" json:"context,omitempty"`
+	// The calls of the turn, in order.
+	Calls []*TestedCall `protobuf:"bytes,6,rep,name=calls,proto3" json:"calls,omitempty"`
+	// The turn ended the conversation.
+	Finished bool `protobuf:"varint,7,opt,name=finished,proto3" json:"finished,omitempty"`
+	// The squad that the conversation is with after the turn. Empty: the agent
+	// has it.
+	Squad string `protobuf:"bytes,8,opt,name=squad,proto3" json:"squad,omitempty"`
+	// Why the turn was cut short. Empty: it was not.
+	Stopped string `protobuf:"bytes,9,opt,name=stopped,proto3" json:"stopped,omitempty"`
+	// What the next turn is given. Empty when the conversation is finished. It
+	// is encrypted, and good for this agent only.
+	State string `protobuf:"bytes,10,opt,name=state,proto3" json:"state,omitempty"`
+	// Why a model, or a program of the agent's team, that was asked did not
+	// answer. Empty: it did, or was not asked.
+	Fault         string `protobuf:"bytes,11,opt,name=fault,proto3" json:"fault,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestAgentResponse) Reset() {
+	*x = TestAgentResponse{}
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestAgentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestAgentResponse) ProtoMessage() {}
+
+func (x *TestAgentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestAgentResponse.ProtoReflect.Descriptor instead.
+func (*TestAgentResponse) Descriptor() ([]byte, []int) {
+	return file_prosa_agent_v1_agent_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *TestAgentResponse) GetMessages() []*v1.Message {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
+func (x *TestAgentResponse) GetDebug() *TurnDebug {
+	if x != nil {
+		return x.Debug
+	}
+	return nil
+}
+
+func (x *TestAgentResponse) GetEvents() []*TestedEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *TestAgentResponse) GetContact() map[string]string {
+	if x != nil {
+		return x.Contact
+	}
+	return nil
+}
+
+func (x *TestAgentResponse) GetContext() *structpb.Struct {
+	if x != nil {
+		return x.Context
+	}
+	return nil
+}
+
+func (x *TestAgentResponse) GetCalls() []*TestedCall {
+	if x != nil {
+		return x.Calls
+	}
+	return nil
+}
+
+func (x *TestAgentResponse) GetFinished() bool {
+	if x != nil {
+		return x.Finished
+	}
+	return false
+}
+
+func (x *TestAgentResponse) GetSquad() string {
+	if x != nil {
+		return x.Squad
+	}
+	return ""
+}
+
+func (x *TestAgentResponse) GetStopped() string {
+	if x != nil {
+		return x.Stopped
+	}
+	return ""
+}
+
+func (x *TestAgentResponse) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *TestAgentResponse) GetFault() string {
+	if x != nil {
+		return x.Fault
+	}
+	return ""
+}
+
+// TestedEvent is an event that a dry run reported.
+type TestedEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The event's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What was said about it.
+	Details       map[string]string `protobuf:"bytes,2,rep,name=details,proto3" json:"details,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestedEvent) Reset() {
+	*x = TestedEvent{}
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestedEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestedEvent) ProtoMessage() {}
+
+func (x *TestedEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestedEvent.ProtoReflect.Descriptor instead.
+func (*TestedEvent) Descriptor() ([]byte, []int) {
+	return file_prosa_agent_v1_agent_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *TestedEvent) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TestedEvent) GetDetails() map[string]string {
+	if x != nil {
+		return x.Details
+	}
+	return nil
+}
+
+// TestedCall is a call of a dry run.
+type TestedCall struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node that calls.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// The HTTP method.
+	Method string `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
+	// The URL with its values. Empty if none could be made.
+	Url string `protobuf:"bytes,3,opt,name=url,proto3" json:"url,omitempty"`
+	// The body with its values.
+	Body string `protobuf:"bytes,4,opt,name=body,proto3" json:"body,omitempty"`
+	// What came of it: `ok`, or why it failed; see the agent's README.
+	Outcome string `protobuf:"bytes,5,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// The status of the answer. 0: none.
+	StatusCode    int32 `protobuf:"varint,6,opt,name=status_code,json=statusCode,proto3" json:"status_code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestedCall) Reset() {
+	*x = TestedCall{}
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestedCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestedCall) ProtoMessage() {}
+
+func (x *TestedCall) ProtoReflect() protoreflect.Message {
+	mi := &file_prosa_agent_v1_agent_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestedCall.ProtoReflect.Descriptor instead.
+func (*TestedCall) Descriptor() ([]byte, []int) {
+	return file_prosa_agent_v1_agent_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *TestedCall) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *TestedCall) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *TestedCall) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *TestedCall) GetBody() string {
+	if x != nil {
+		return x.Body
+	}
+	return ""
+}
+
+func (x *TestedCall) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *TestedCall) GetStatusCode() int32 {
+	if x != nil {
+		return x.StatusCode
+	}
+	return 0
+}
+
 var File_prosa_agent_v1_agent_service_proto protoreflect.FileDescriptor
 
 const file_prosa_agent_v1_agent_service_proto_rawDesc = "" +
 	"\n" +
-	"\"prosa/agent/v1/agent_service.proto\x12\x0eprosa.agent.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1aprosa/agent/v1/agent.proto\"\xb3\x01\n" +
+	"\"prosa/agent/v1/agent_service.proto\x12\x0eprosa.agent.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1aprosa/agent/v1/agent.proto\x1a!prosa/agent/v1/turn_service.proto\x1a\x1eprosa/message/v1/message.proto\"\xb3\x01\n" +
 	"\x12CreateAgentRequest\x12%\n" +
 	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12v\n" +
 	"\x05agent\x18\x02 \x01(\v2\x15.prosa.agent.v1.AgentBI\xbaHF\xba\x01@\n" +
@@ -594,14 +1446,104 @@ const file_prosa_agent_v1_agent_service_proto_rawDesc = "" +
 	"\x12DeleteAgentRequest\x12%\n" +
 	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12\x19\n" +
 	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"\x15\n" +
-	"\x13DeleteAgentResponse2\xd2\x05\n" +
+	"\x13DeleteAgentResponse\"\x9d\x01\n" +
+	"\fAgentVersion\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\x05R\aversion\x12;\n" +
+	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x126\n" +
+	"\n" +
+	"definition\x18\x03 \x01(\v2\x16.google.protobuf.ValueR\n" +
+	"definition\"\xae\x01\n" +
+	"\x18ListAgentVersionsRequest\x12%\n" +
+	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12\x19\n" +
+	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12'\n" +
+	"\tpage_size\x18\x03 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xf4\x03(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"}\n" +
+	"\x19ListAgentVersionsResponse\x128\n" +
+	"\bversions\x18\x01 \x03(\v2\x1c.prosa.agent.v1.AgentVersionR\bversions\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"}\n" +
+	"\x16GetAgentVersionRequest\x12%\n" +
+	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12\x19\n" +
+	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12!\n" +
+	"\aversion\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01R\aversion\"\\\n" +
+	"\x17GetAgentVersionResponse\x12A\n" +
+	"\ragent_version\x18\x01 \x01(\v2\x1c.prosa.agent.v1.AgentVersionR\fagentVersion\"{\n" +
+	"\x14RollbackAgentRequest\x12%\n" +
+	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12\x19\n" +
+	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12!\n" +
+	"\aversion\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01R\aversion\"D\n" +
+	"\x15RollbackAgentResponse\x12+\n" +
+	"\x05agent\x18\x01 \x01(\v2\x15.prosa.agent.v1.AgentR\x05agent\"\x8e\a\n" +
+	"\x10TestAgentRequest\x12%\n" +
+	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12\x19\n" +
+	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12\x1c\n" +
+	"\x04text\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x90NR\x04text\x12#\n" +
+	"\bpostback\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\bpostback\x12\x19\n" +
+	"\bno_input\x18\x05 \x01(\bR\anoInput\x12\x1f\n" +
+	"\x05state\x18\x06 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80@R\x05state\x12a\n" +
+	"\acontact\x18\a \x03(\v2-.prosa.agent.v1.TestAgentRequest.ContactEntryB\x18\xbaH\x15\x9a\x01\x12\x10\xf4\x03\"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x90NR\acontact\x121\n" +
+	"\acontext\x18\b \x01(\v2\x17.google.protobuf.StructR\acontext\x12!\n" +
+	"\aversion\x18\t \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\aversion\x126\n" +
+	"\n" +
+	"definition\x18\n" +
+	" \x01(\v2\x16.google.protobuf.ValueR\n" +
+	"definition\x12f\n" +
+	"\fcall_answers\x18\v \x03(\v21.prosa.agent.v1.TestAgentRequest.CallAnswersEntryB\x10\xbaH\r\x9a\x01\n" +
+	"\x10d\"\x06r\x04\x10\x01\x18@R\vcallAnswers\x12\x1d\n" +
+	"\n" +
+	"make_calls\x18\f \x01(\bR\tmakeCalls\x1a:\n" +
+	"\fContactEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aV\n" +
+	"\x10CallAnswersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.google.protobuf.ValueR\x05value:\x028\x01:\xac\x01\xbaH\xa8\x01\x1a\xa5\x01\n" +
+	"\x10test_agent.input\x120one of text, postback and no_input must be given\x1a_this.no_input ? this.text == '' && this.postback == '' : this.text != '' || this.postback != ''\"\x93\x04\n" +
+	"\x11TestAgentResponse\x125\n" +
+	"\bmessages\x18\x01 \x03(\v2\x19.prosa.message.v1.MessageR\bmessages\x12/\n" +
+	"\x05debug\x18\x02 \x01(\v2\x19.prosa.agent.v1.TurnDebugR\x05debug\x123\n" +
+	"\x06events\x18\x03 \x03(\v2\x1b.prosa.agent.v1.TestedEventR\x06events\x12H\n" +
+	"\acontact\x18\x04 \x03(\v2..prosa.agent.v1.TestAgentResponse.ContactEntryR\acontact\x121\n" +
+	"\acontext\x18\x05 \x01(\v2\x17.google.protobuf.StructR\acontext\x120\n" +
+	"\x05calls\x18\x06 \x03(\v2\x1a.prosa.agent.v1.TestedCallR\x05calls\x12\x1a\n" +
+	"\bfinished\x18\a \x01(\bR\bfinished\x12\x14\n" +
+	"\x05squad\x18\b \x01(\tR\x05squad\x12\x18\n" +
+	"\astopped\x18\t \x01(\tR\astopped\x12\x14\n" +
+	"\x05state\x18\n" +
+	" \x01(\tR\x05state\x12\x14\n" +
+	"\x05fault\x18\v \x01(\tR\x05fault\x1a:\n" +
+	"\fContactEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa1\x01\n" +
+	"\vTestedEvent\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12B\n" +
+	"\adetails\x18\x02 \x03(\v2(.prosa.agent.v1.TestedEvent.DetailsEntryR\adetails\x1a:\n" +
+	"\fDetailsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x99\x01\n" +
+	"\n" +
+	"TestedCall\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
+	"\x06method\x18\x02 \x01(\tR\x06method\x12\x10\n" +
+	"\x03url\x18\x03 \x01(\tR\x03url\x12\x12\n" +
+	"\x04body\x18\x04 \x01(\tR\x04body\x12\x18\n" +
+	"\aoutcome\x18\x05 \x01(\tR\aoutcome\x12\x1f\n" +
+	"\vstatus_code\x18\x06 \x01(\x05R\n" +
+	"statusCode2\xe2\n" +
+	"\n" +
 	"\fAgentService\x12\x91\x01\n" +
 	"\vCreateAgent\x12\".prosa.agent.v1.CreateAgentRequest\x1a#.prosa.agent.v1.CreateAgentResponse\"9\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02/:\x05agentb\x05agent\"\x1f/v1/instances/{instance}/agents\x12\x80\x01\n" +
 	"\n" +
 	"ListAgents\x12!.prosa.agent.v1.ListAgentsRequest\x1a\".prosa.agent.v1.ListAgentsResponse\"+\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02!\x12\x1f/v1/instances/{instance}/agents\x12\x86\x01\n" +
 	"\bGetAgent\x12\x1f.prosa.agent.v1.GetAgentRequest\x1a .prosa.agent.v1.GetAgentResponse\"7\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02-b\x05agent\x12$/v1/instances/{instance}/agents/{id}\x12\x96\x01\n" +
 	"\vUpdateAgent\x12\".prosa.agent.v1.UpdateAgentRequest\x1a#.prosa.agent.v1.UpdateAgentResponse\">\xa0\xed\x18\x04\x82\xd3\xe4\x93\x024:\x05agentb\x05agent2$/v1/instances/{instance}/agents/{id}\x12\x88\x01\n" +
-	"\vDeleteAgent\x12\".prosa.agent.v1.DeleteAgentRequest\x1a#.prosa.agent.v1.DeleteAgentResponse\"0\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02&*$/v1/instances/{instance}/agents/{id}B;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
+	"\vDeleteAgent\x12\".prosa.agent.v1.DeleteAgentRequest\x1a#.prosa.agent.v1.DeleteAgentResponse\"0\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02&*$/v1/instances/{instance}/agents/{id}\x12\xa3\x01\n" +
+	"\x11ListAgentVersions\x12(.prosa.agent.v1.ListAgentVersionsRequest\x1a).prosa.agent.v1.ListAgentVersionsResponse\"9\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02/\x12-/v1/instances/{instance}/agents/{id}/versions\x12\xb6\x01\n" +
+	"\x0fGetAgentVersion\x12&.prosa.agent.v1.GetAgentVersionRequest\x1a'.prosa.agent.v1.GetAgentVersionResponse\"R\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02Hb\ragent_version\x127/v1/instances/{instance}/agents/{id}/versions/{version}\x12\xa1\x01\n" +
+	"\rRollbackAgent\x12$.prosa.agent.v1.RollbackAgentRequest\x1a%.prosa.agent.v1.RollbackAgentResponse\"C\xa0\xed\x18\x04\x82\xd3\xe4\x93\x029:\x01*b\x05agent\"-/v1/instances/{instance}/agents/{id}:rollback\x12\x8a\x01\n" +
+	"\tTestAgent\x12 .prosa.agent.v1.TestAgentRequest\x1a!.prosa.agent.v1.TestAgentResponse\"8\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02.:\x01*\")/v1/instances/{instance}/agents/{id}:testB;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
 
 var (
 	file_prosa_agent_v1_agent_service_proto_rawDescOnce sync.Once
@@ -615,44 +1557,89 @@ func file_prosa_agent_v1_agent_service_proto_rawDescGZIP() []byte {
 	return file_prosa_agent_v1_agent_service_proto_rawDescData
 }
 
-var file_prosa_agent_v1_agent_service_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_prosa_agent_v1_agent_service_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_prosa_agent_v1_agent_service_proto_goTypes = []any{
-	(*CreateAgentRequest)(nil),    // 0: prosa.agent.v1.CreateAgentRequest
-	(*CreateAgentResponse)(nil),   // 1: prosa.agent.v1.CreateAgentResponse
-	(*ListAgentsRequest)(nil),     // 2: prosa.agent.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),    // 3: prosa.agent.v1.ListAgentsResponse
-	(*GetAgentRequest)(nil),       // 4: prosa.agent.v1.GetAgentRequest
-	(*GetAgentResponse)(nil),      // 5: prosa.agent.v1.GetAgentResponse
-	(*UpdateAgentRequest)(nil),    // 6: prosa.agent.v1.UpdateAgentRequest
-	(*UpdateAgentResponse)(nil),   // 7: prosa.agent.v1.UpdateAgentResponse
-	(*DeleteAgentRequest)(nil),    // 8: prosa.agent.v1.DeleteAgentRequest
-	(*DeleteAgentResponse)(nil),   // 9: prosa.agent.v1.DeleteAgentResponse
-	(*Agent)(nil),                 // 10: prosa.agent.v1.Agent
-	(*fieldmaskpb.FieldMask)(nil), // 11: google.protobuf.FieldMask
+	(*CreateAgentRequest)(nil),        // 0: prosa.agent.v1.CreateAgentRequest
+	(*CreateAgentResponse)(nil),       // 1: prosa.agent.v1.CreateAgentResponse
+	(*ListAgentsRequest)(nil),         // 2: prosa.agent.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),        // 3: prosa.agent.v1.ListAgentsResponse
+	(*GetAgentRequest)(nil),           // 4: prosa.agent.v1.GetAgentRequest
+	(*GetAgentResponse)(nil),          // 5: prosa.agent.v1.GetAgentResponse
+	(*UpdateAgentRequest)(nil),        // 6: prosa.agent.v1.UpdateAgentRequest
+	(*UpdateAgentResponse)(nil),       // 7: prosa.agent.v1.UpdateAgentResponse
+	(*DeleteAgentRequest)(nil),        // 8: prosa.agent.v1.DeleteAgentRequest
+	(*DeleteAgentResponse)(nil),       // 9: prosa.agent.v1.DeleteAgentResponse
+	(*AgentVersion)(nil),              // 10: prosa.agent.v1.AgentVersion
+	(*ListAgentVersionsRequest)(nil),  // 11: prosa.agent.v1.ListAgentVersionsRequest
+	(*ListAgentVersionsResponse)(nil), // 12: prosa.agent.v1.ListAgentVersionsResponse
+	(*GetAgentVersionRequest)(nil),    // 13: prosa.agent.v1.GetAgentVersionRequest
+	(*GetAgentVersionResponse)(nil),   // 14: prosa.agent.v1.GetAgentVersionResponse
+	(*RollbackAgentRequest)(nil),      // 15: prosa.agent.v1.RollbackAgentRequest
+	(*RollbackAgentResponse)(nil),     // 16: prosa.agent.v1.RollbackAgentResponse
+	(*TestAgentRequest)(nil),          // 17: prosa.agent.v1.TestAgentRequest
+	(*TestAgentResponse)(nil),         // 18: prosa.agent.v1.TestAgentResponse
+	(*TestedEvent)(nil),               // 19: prosa.agent.v1.TestedEvent
+	(*TestedCall)(nil),                // 20: prosa.agent.v1.TestedCall
+	nil,                               // 21: prosa.agent.v1.TestAgentRequest.ContactEntry
+	nil,                               // 22: prosa.agent.v1.TestAgentRequest.CallAnswersEntry
+	nil,                               // 23: prosa.agent.v1.TestAgentResponse.ContactEntry
+	nil,                               // 24: prosa.agent.v1.TestedEvent.DetailsEntry
+	(*Agent)(nil),                     // 25: prosa.agent.v1.Agent
+	(*fieldmaskpb.FieldMask)(nil),     // 26: google.protobuf.FieldMask
+	(*timestamppb.Timestamp)(nil),     // 27: google.protobuf.Timestamp
+	(*structpb.Value)(nil),            // 28: google.protobuf.Value
+	(*structpb.Struct)(nil),           // 29: google.protobuf.Struct
+	(*v1.Message)(nil),                // 30: prosa.message.v1.Message
+	(*TurnDebug)(nil),                 // 31: prosa.agent.v1.TurnDebug
 }
 var file_prosa_agent_v1_agent_service_proto_depIdxs = []int32{
-	10, // 0: prosa.agent.v1.CreateAgentRequest.agent:type_name -> prosa.agent.v1.Agent
-	10, // 1: prosa.agent.v1.CreateAgentResponse.agent:type_name -> prosa.agent.v1.Agent
-	10, // 2: prosa.agent.v1.ListAgentsResponse.agents:type_name -> prosa.agent.v1.Agent
-	10, // 3: prosa.agent.v1.GetAgentResponse.agent:type_name -> prosa.agent.v1.Agent
-	10, // 4: prosa.agent.v1.UpdateAgentRequest.agent:type_name -> prosa.agent.v1.Agent
-	11, // 5: prosa.agent.v1.UpdateAgentRequest.update_mask:type_name -> google.protobuf.FieldMask
-	10, // 6: prosa.agent.v1.UpdateAgentResponse.agent:type_name -> prosa.agent.v1.Agent
-	0,  // 7: prosa.agent.v1.AgentService.CreateAgent:input_type -> prosa.agent.v1.CreateAgentRequest
-	2,  // 8: prosa.agent.v1.AgentService.ListAgents:input_type -> prosa.agent.v1.ListAgentsRequest
-	4,  // 9: prosa.agent.v1.AgentService.GetAgent:input_type -> prosa.agent.v1.GetAgentRequest
-	6,  // 10: prosa.agent.v1.AgentService.UpdateAgent:input_type -> prosa.agent.v1.UpdateAgentRequest
-	8,  // 11: prosa.agent.v1.AgentService.DeleteAgent:input_type -> prosa.agent.v1.DeleteAgentRequest
-	1,  // 12: prosa.agent.v1.AgentService.CreateAgent:output_type -> prosa.agent.v1.CreateAgentResponse
-	3,  // 13: prosa.agent.v1.AgentService.ListAgents:output_type -> prosa.agent.v1.ListAgentsResponse
-	5,  // 14: prosa.agent.v1.AgentService.GetAgent:output_type -> prosa.agent.v1.GetAgentResponse
-	7,  // 15: prosa.agent.v1.AgentService.UpdateAgent:output_type -> prosa.agent.v1.UpdateAgentResponse
-	9,  // 16: prosa.agent.v1.AgentService.DeleteAgent:output_type -> prosa.agent.v1.DeleteAgentResponse
-	12, // [12:17] is the sub-list for method output_type
-	7,  // [7:12] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	25, // 0: prosa.agent.v1.CreateAgentRequest.agent:type_name -> prosa.agent.v1.Agent
+	25, // 1: prosa.agent.v1.CreateAgentResponse.agent:type_name -> prosa.agent.v1.Agent
+	25, // 2: prosa.agent.v1.ListAgentsResponse.agents:type_name -> prosa.agent.v1.Agent
+	25, // 3: prosa.agent.v1.GetAgentResponse.agent:type_name -> prosa.agent.v1.Agent
+	25, // 4: prosa.agent.v1.UpdateAgentRequest.agent:type_name -> prosa.agent.v1.Agent
+	26, // 5: prosa.agent.v1.UpdateAgentRequest.update_mask:type_name -> google.protobuf.FieldMask
+	25, // 6: prosa.agent.v1.UpdateAgentResponse.agent:type_name -> prosa.agent.v1.Agent
+	27, // 7: prosa.agent.v1.AgentVersion.create_time:type_name -> google.protobuf.Timestamp
+	28, // 8: prosa.agent.v1.AgentVersion.definition:type_name -> google.protobuf.Value
+	10, // 9: prosa.agent.v1.ListAgentVersionsResponse.versions:type_name -> prosa.agent.v1.AgentVersion
+	10, // 10: prosa.agent.v1.GetAgentVersionResponse.agent_version:type_name -> prosa.agent.v1.AgentVersion
+	25, // 11: prosa.agent.v1.RollbackAgentResponse.agent:type_name -> prosa.agent.v1.Agent
+	21, // 12: prosa.agent.v1.TestAgentRequest.contact:type_name -> prosa.agent.v1.TestAgentRequest.ContactEntry
+	29, // 13: prosa.agent.v1.TestAgentRequest.context:type_name -> google.protobuf.Struct
+	28, // 14: prosa.agent.v1.TestAgentRequest.definition:type_name -> google.protobuf.Value
+	22, // 15: prosa.agent.v1.TestAgentRequest.call_answers:type_name -> prosa.agent.v1.TestAgentRequest.CallAnswersEntry
+	30, // 16: prosa.agent.v1.TestAgentResponse.messages:type_name -> prosa.message.v1.Message
+	31, // 17: prosa.agent.v1.TestAgentResponse.debug:type_name -> prosa.agent.v1.TurnDebug
+	19, // 18: prosa.agent.v1.TestAgentResponse.events:type_name -> prosa.agent.v1.TestedEvent
+	23, // 19: prosa.agent.v1.TestAgentResponse.contact:type_name -> prosa.agent.v1.TestAgentResponse.ContactEntry
+	29, // 20: prosa.agent.v1.TestAgentResponse.context:type_name -> google.protobuf.Struct
+	20, // 21: prosa.agent.v1.TestAgentResponse.calls:type_name -> prosa.agent.v1.TestedCall
+	24, // 22: prosa.agent.v1.TestedEvent.details:type_name -> prosa.agent.v1.TestedEvent.DetailsEntry
+	28, // 23: prosa.agent.v1.TestAgentRequest.CallAnswersEntry.value:type_name -> google.protobuf.Value
+	0,  // 24: prosa.agent.v1.AgentService.CreateAgent:input_type -> prosa.agent.v1.CreateAgentRequest
+	2,  // 25: prosa.agent.v1.AgentService.ListAgents:input_type -> prosa.agent.v1.ListAgentsRequest
+	4,  // 26: prosa.agent.v1.AgentService.GetAgent:input_type -> prosa.agent.v1.GetAgentRequest
+	6,  // 27: prosa.agent.v1.AgentService.UpdateAgent:input_type -> prosa.agent.v1.UpdateAgentRequest
+	8,  // 28: prosa.agent.v1.AgentService.DeleteAgent:input_type -> prosa.agent.v1.DeleteAgentRequest
+	11, // 29: prosa.agent.v1.AgentService.ListAgentVersions:input_type -> prosa.agent.v1.ListAgentVersionsRequest
+	13, // 30: prosa.agent.v1.AgentService.GetAgentVersion:input_type -> prosa.agent.v1.GetAgentVersionRequest
+	15, // 31: prosa.agent.v1.AgentService.RollbackAgent:input_type -> prosa.agent.v1.RollbackAgentRequest
+	17, // 32: prosa.agent.v1.AgentService.TestAgent:input_type -> prosa.agent.v1.TestAgentRequest
+	1,  // 33: prosa.agent.v1.AgentService.CreateAgent:output_type -> prosa.agent.v1.CreateAgentResponse
+	3,  // 34: prosa.agent.v1.AgentService.ListAgents:output_type -> prosa.agent.v1.ListAgentsResponse
+	5,  // 35: prosa.agent.v1.AgentService.GetAgent:output_type -> prosa.agent.v1.GetAgentResponse
+	7,  // 36: prosa.agent.v1.AgentService.UpdateAgent:output_type -> prosa.agent.v1.UpdateAgentResponse
+	9,  // 37: prosa.agent.v1.AgentService.DeleteAgent:output_type -> prosa.agent.v1.DeleteAgentResponse
+	12, // 38: prosa.agent.v1.AgentService.ListAgentVersions:output_type -> prosa.agent.v1.ListAgentVersionsResponse
+	14, // 39: prosa.agent.v1.AgentService.GetAgentVersion:output_type -> prosa.agent.v1.GetAgentVersionResponse
+	16, // 40: prosa.agent.v1.AgentService.RollbackAgent:output_type -> prosa.agent.v1.RollbackAgentResponse
+	18, // 41: prosa.agent.v1.AgentService.TestAgent:output_type -> prosa.agent.v1.TestAgentResponse
+	33, // [33:42] is the sub-list for method output_type
+	24, // [24:33] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_prosa_agent_v1_agent_service_proto_init() }
@@ -661,13 +1648,14 @@ func file_prosa_agent_v1_agent_service_proto_init() {
 		return
 	}
 	file_prosa_agent_v1_agent_proto_init()
+	file_prosa_agent_v1_turn_service_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_prosa_agent_v1_agent_service_proto_rawDesc), len(file_prosa_agent_v1_agent_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,11 +19,15 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AgentService_CreateAgent_FullMethodName = "/prosa.agent.v1.AgentService/CreateAgent"
-	AgentService_ListAgents_FullMethodName  = "/prosa.agent.v1.AgentService/ListAgents"
-	AgentService_GetAgent_FullMethodName    = "/prosa.agent.v1.AgentService/GetAgent"
-	AgentService_UpdateAgent_FullMethodName = "/prosa.agent.v1.AgentService/UpdateAgent"
-	AgentService_DeleteAgent_FullMethodName = "/prosa.agent.v1.AgentService/DeleteAgent"
+	AgentService_CreateAgent_FullMethodName       = "/prosa.agent.v1.AgentService/CreateAgent"
+	AgentService_ListAgents_FullMethodName        = "/prosa.agent.v1.AgentService/ListAgents"
+	AgentService_GetAgent_FullMethodName          = "/prosa.agent.v1.AgentService/GetAgent"
+	AgentService_UpdateAgent_FullMethodName       = "/prosa.agent.v1.AgentService/UpdateAgent"
+	AgentService_DeleteAgent_FullMethodName       = "/prosa.agent.v1.AgentService/DeleteAgent"
+	AgentService_ListAgentVersions_FullMethodName = "/prosa.agent.v1.AgentService/ListAgentVersions"
+	AgentService_GetAgentVersion_FullMethodName   = "/prosa.agent.v1.AgentService/GetAgentVersion"
+	AgentService_RollbackAgent_FullMethodName     = "/prosa.agent.v1.AgentService/RollbackAgent"
+	AgentService_TestAgent_FullMethodName         = "/prosa.agent.v1.AgentService/TestAgent"
 )
 
 // AgentServiceClient is the client API for AgentService service.
@@ -53,6 +57,25 @@ type AgentServiceClient interface {
 	// DeleteAgent ends an agent: its channels' messages are no longer answered.
 	// Its conversations are kept. Errors: AGENT_NOT_FOUND.
 	DeleteAgent(ctx context.Context, in *DeleteAgentRequest, opts ...grpc.CallOption) (*DeleteAgentResponse, error)
+	// ListAgentVersions gives the versions of an agent, newest first, without
+	// their definitions. Errors: AGENT_NOT_FOUND.
+	ListAgentVersions(ctx context.Context, in *ListAgentVersionsRequest, opts ...grpc.CallOption) (*ListAgentVersionsResponse, error)
+	// GetAgentVersion gives one version with its definition. Errors:
+	// AGENT_NOT_FOUND, AGENT_VERSION_NOT_FOUND.
+	GetAgentVersion(ctx context.Context, in *GetAgentVersionRequest, opts ...grpc.CallOption) (*GetAgentVersionResponse, error)
+	// RollbackAgent publishes the definition of an earlier version again, as a
+	// new version: new conversations take it, and running ones stay on theirs.
+	// If the newest version has that very definition nothing changes, so that
+	// the call may be repeated. Errors: AGENT_NOT_FOUND,
+	// AGENT_VERSION_NOT_FOUND, AGENT_DEFINITION_INVALID for a version that this
+	// Prosa does not run.
+	RollbackAgent(ctx context.Context, in *RollbackAgentRequest, opts ...grpc.CallOption) (*RollbackAgentResponse, error)
+	// TestAgent runs one turn and stores nothing: no conversation, no person, no
+	// delivery. It calls no other system, and no model, unless `make_calls`
+	// says so. Errors: AGENT_NOT_FOUND, AGENT_VERSION_NOT_FOUND,
+	// AGENT_DEFINITION_INVALID, REQUEST_INVALID for a `state` that is not of
+	// this agent.
+	TestAgent(ctx context.Context, in *TestAgentRequest, opts ...grpc.CallOption) (*TestAgentResponse, error)
 }
 
 type agentServiceClient struct {
@@ -113,6 +136,46 @@ func (c *agentServiceClient) DeleteAgent(ctx context.Context, in *DeleteAgentReq
 	return out, nil
 }
 
+func (c *agentServiceClient) ListAgentVersions(ctx context.Context, in *ListAgentVersionsRequest, opts ...grpc.CallOption) (*ListAgentVersionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListAgentVersionsResponse)
+	err := c.cc.Invoke(ctx, AgentService_ListAgentVersions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) GetAgentVersion(ctx context.Context, in *GetAgentVersionRequest, opts ...grpc.CallOption) (*GetAgentVersionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetAgentVersionResponse)
+	err := c.cc.Invoke(ctx, AgentService_GetAgentVersion_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) RollbackAgent(ctx context.Context, in *RollbackAgentRequest, opts ...grpc.CallOption) (*RollbackAgentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RollbackAgentResponse)
+	err := c.cc.Invoke(ctx, AgentService_RollbackAgent_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) TestAgent(ctx context.Context, in *TestAgentRequest, opts ...grpc.CallOption) (*TestAgentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TestAgentResponse)
+	err := c.cc.Invoke(ctx, AgentService_TestAgent_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AgentServiceServer is the server API for AgentService service.
 // All implementations must embed UnimplementedAgentServiceServer
 // for forward compatibility.
@@ -140,6 +203,25 @@ type AgentServiceServer interface {
 	// DeleteAgent ends an agent: its channels' messages are no longer answered.
 	// Its conversations are kept. Errors: AGENT_NOT_FOUND.
 	DeleteAgent(context.Context, *DeleteAgentRequest) (*DeleteAgentResponse, error)
+	// ListAgentVersions gives the versions of an agent, newest first, without
+	// their definitions. Errors: AGENT_NOT_FOUND.
+	ListAgentVersions(context.Context, *ListAgentVersionsRequest) (*ListAgentVersionsResponse, error)
+	// GetAgentVersion gives one version with its definition. Errors:
+	// AGENT_NOT_FOUND, AGENT_VERSION_NOT_FOUND.
+	GetAgentVersion(context.Context, *GetAgentVersionRequest) (*GetAgentVersionResponse, error)
+	// RollbackAgent publishes the definition of an earlier version again, as a
+	// new version: new conversations take it, and running ones stay on theirs.
+	// If the newest version has that very definition nothing changes, so that
+	// the call may be repeated. Errors: AGENT_NOT_FOUND,
+	// AGENT_VERSION_NOT_FOUND, AGENT_DEFINITION_INVALID for a version that this
+	// Prosa does not run.
+	RollbackAgent(context.Context, *RollbackAgentRequest) (*RollbackAgentResponse, error)
+	// TestAgent runs one turn and stores nothing: no conversation, no person, no
+	// delivery. It calls no other system, and no model, unless `make_calls`
+	// says so. Errors: AGENT_NOT_FOUND, AGENT_VERSION_NOT_FOUND,
+	// AGENT_DEFINITION_INVALID, REQUEST_INVALID for a `state` that is not of
+	// this agent.
+	TestAgent(context.Context, *TestAgentRequest) (*TestAgentResponse, error)
 	mustEmbedUnimplementedAgentServiceServer()
 }
 
@@ -164,6 +246,18 @@ func (UnimplementedAgentServiceServer) UpdateAgent(context.Context, *UpdateAgent
 }
 func (UnimplementedAgentServiceServer) DeleteAgent(context.Context, *DeleteAgentRequest) (*DeleteAgentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteAgent not implemented")
+}
+func (UnimplementedAgentServiceServer) ListAgentVersions(context.Context, *ListAgentVersionsRequest) (*ListAgentVersionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListAgentVersions not implemented")
+}
+func (UnimplementedAgentServiceServer) GetAgentVersion(context.Context, *GetAgentVersionRequest) (*GetAgentVersionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetAgentVersion not implemented")
+}
+func (UnimplementedAgentServiceServer) RollbackAgent(context.Context, *RollbackAgentRequest) (*RollbackAgentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RollbackAgent not implemented")
+}
+func (UnimplementedAgentServiceServer) TestAgent(context.Context, *TestAgentRequest) (*TestAgentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TestAgent not implemented")
 }
 func (UnimplementedAgentServiceServer) mustEmbedUnimplementedAgentServiceServer() {}
 func (UnimplementedAgentServiceServer) testEmbeddedByValue()                      {}
@@ -276,6 +370,78 @@ func _AgentService_DeleteAgent_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AgentService_ListAgentVersions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListAgentVersionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).ListAgentVersions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_ListAgentVersions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).ListAgentVersions(ctx, req.(*ListAgentVersionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_GetAgentVersion_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetAgentVersionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).GetAgentVersion(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_GetAgentVersion_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).GetAgentVersion(ctx, req.(*GetAgentVersionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_RollbackAgent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RollbackAgentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).RollbackAgent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_RollbackAgent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).RollbackAgent(ctx, req.(*RollbackAgentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_TestAgent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TestAgentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).TestAgent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_TestAgent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).TestAgent(ctx, req.(*TestAgentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AgentService_ServiceDesc is the grpc.ServiceDesc for AgentService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -302,6 +468,22 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteAgent",
 			Handler:    _AgentService_DeleteAgent_Handler,
+		},
+		{
+			MethodName: "ListAgentVersions",
+			Handler:    _AgentService_ListAgentVersions_Handler,
+		},
+		{
+			MethodName: "GetAgentVersion",
+			Handler:    _AgentService_GetAgentVersion_Handler,
+		},
+		{
+			MethodName: "RollbackAgent",
+			Handler:    _AgentService_RollbackAgent_Handler,
+		},
+		{
+			MethodName: "TestAgent",
+			Handler:    _AgentService_TestAgent_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -34,19 +34,84 @@ const (
 	// The definition has faults; google.rpc.BadRequest lists all of them. No
 	// metadata.
 	ErrorReason_ERROR_REASON_AGENT_DEFINITION_INVALID ErrorReason = 2
+	// No such version of the agent. Metadata: `version`.
+	ErrorReason_ERROR_REASON_AGENT_VERSION_NOT_FOUND ErrorReason = 3
+	// No such secret. Metadata: `name`.
+	ErrorReason_ERROR_REASON_SECRET_NOT_FOUND ErrorReason = 4
+	// The instance has as many secrets as it may have. Metadata: `limit`.
+	ErrorReason_ERROR_REASON_SECRET_LIMIT_REACHED ErrorReason = 5
+	// No such conversation, or not the caller's. Metadata: `id`.
+	ErrorReason_ERROR_REASON_CONVERSATION_NOT_FOUND ErrorReason = 10
+	// No such message, or not the caller's, or none that can be rated. Metadata:
+	// `id`.
+	ErrorReason_ERROR_REASON_MESSAGE_NOT_FOUND ErrorReason = 11
+	// What answers, a model or a remote program, failed after a part of its
+	// answer was shown. In chat that part is kept and marked, and the
+	// conversation stands where it stood before. Metadata: `fault`, where the
+	// turn has just failed.
+	ErrorReason_ERROR_REASON_ANSWER_INTERRUPTED ErrorReason = 20
+	// A channel or an integration of the Bot API has the conversation. Metadata:
+	// `id`.
+	ErrorReason_ERROR_REASON_CONVERSATION_OWNED_BY_CHANNEL ErrorReason = 30
+	// The conversation has ended; what is to be said belongs into a new one.
+	// Metadata: `id`.
+	ErrorReason_ERROR_REASON_CONVERSATION_FINISHED ErrorReason = 31
+	// As many messages wait for their turn in the conversation as may. Metadata:
+	// `limit`.
+	ErrorReason_ERROR_REASON_CHAT_QUEUE_FULL ErrorReason = 32
+	// The answer was made anew after a crash, and does not begin with what the
+	// caller has of it. Metadata: `id`, the interaction.
+	ErrorReason_ERROR_REASON_STREAM_DIVERGED ErrorReason = 33
+	// The attendance is finished. Metadata: `id`.
+	ErrorReason_ERROR_REASON_ATTENDANCE_FINISHED ErrorReason = 40
+	// The attendance is with the bot, not with people. Metadata: `id`.
+	ErrorReason_ERROR_REASON_ATTENDANCE_NOT_HANDED_OVER ErrorReason = 41
+	// The person was erased after the message was accepted: there is nothing to
+	// answer any more. No metadata.
+	ErrorReason_ERROR_REASON_PERSON_ERASED ErrorReason = 90
+	// More is kept about the person than one document can hold. No metadata.
+	ErrorReason_ERROR_REASON_DOCUMENT_TOO_LARGE ErrorReason = 91
 )
 
 // Enum value maps for ErrorReason.
 var (
 	ErrorReason_name = map[int32]string{
-		0: "ERROR_REASON_UNSPECIFIED",
-		1: "ERROR_REASON_AGENT_NOT_FOUND",
-		2: "ERROR_REASON_AGENT_DEFINITION_INVALID",
+		0:  "ERROR_REASON_UNSPECIFIED",
+		1:  "ERROR_REASON_AGENT_NOT_FOUND",
+		2:  "ERROR_REASON_AGENT_DEFINITION_INVALID",
+		3:  "ERROR_REASON_AGENT_VERSION_NOT_FOUND",
+		4:  "ERROR_REASON_SECRET_NOT_FOUND",
+		5:  "ERROR_REASON_SECRET_LIMIT_REACHED",
+		10: "ERROR_REASON_CONVERSATION_NOT_FOUND",
+		11: "ERROR_REASON_MESSAGE_NOT_FOUND",
+		20: "ERROR_REASON_ANSWER_INTERRUPTED",
+		30: "ERROR_REASON_CONVERSATION_OWNED_BY_CHANNEL",
+		31: "ERROR_REASON_CONVERSATION_FINISHED",
+		32: "ERROR_REASON_CHAT_QUEUE_FULL",
+		33: "ERROR_REASON_STREAM_DIVERGED",
+		40: "ERROR_REASON_ATTENDANCE_FINISHED",
+		41: "ERROR_REASON_ATTENDANCE_NOT_HANDED_OVER",
+		90: "ERROR_REASON_PERSON_ERASED",
+		91: "ERROR_REASON_DOCUMENT_TOO_LARGE",
 	}
 	ErrorReason_value = map[string]int32{
-		"ERROR_REASON_UNSPECIFIED":              0,
-		"ERROR_REASON_AGENT_NOT_FOUND":          1,
-		"ERROR_REASON_AGENT_DEFINITION_INVALID": 2,
+		"ERROR_REASON_UNSPECIFIED":                   0,
+		"ERROR_REASON_AGENT_NOT_FOUND":               1,
+		"ERROR_REASON_AGENT_DEFINITION_INVALID":      2,
+		"ERROR_REASON_AGENT_VERSION_NOT_FOUND":       3,
+		"ERROR_REASON_SECRET_NOT_FOUND":              4,
+		"ERROR_REASON_SECRET_LIMIT_REACHED":          5,
+		"ERROR_REASON_CONVERSATION_NOT_FOUND":        10,
+		"ERROR_REASON_MESSAGE_NOT_FOUND":             11,
+		"ERROR_REASON_ANSWER_INTERRUPTED":            20,
+		"ERROR_REASON_CONVERSATION_OWNED_BY_CHANNEL": 30,
+		"ERROR_REASON_CONVERSATION_FINISHED":         31,
+		"ERROR_REASON_CHAT_QUEUE_FULL":               32,
+		"ERROR_REASON_STREAM_DIVERGED":               33,
+		"ERROR_REASON_ATTENDANCE_FINISHED":           40,
+		"ERROR_REASON_ATTENDANCE_NOT_HANDED_OVER":    41,
+		"ERROR_REASON_PERSON_ERASED":                 90,
+		"ERROR_REASON_DOCUMENT_TOO_LARGE":            91,
 	}
 )
 
@@ -81,11 +146,26 @@ var File_prosa_agent_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_prosa_agent_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"!prosa/agent/v1/error_reason.proto\x12\x0eprosa.agent.v1*x\n" +
+	"!prosa/agent/v1/error_reason.proto\x12\x0eprosa.agent.v1*\x92\x05\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_AGENT_NOT_FOUND\x10\x01\x12)\n" +
-	"%ERROR_REASON_AGENT_DEFINITION_INVALID\x10\x02B;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
+	"%ERROR_REASON_AGENT_DEFINITION_INVALID\x10\x02\x12(\n" +
+	"$ERROR_REASON_AGENT_VERSION_NOT_FOUND\x10\x03\x12!\n" +
+	"\x1dERROR_REASON_SECRET_NOT_FOUND\x10\x04\x12%\n" +
+	"!ERROR_REASON_SECRET_LIMIT_REACHED\x10\x05\x12'\n" +
+	"#ERROR_REASON_CONVERSATION_NOT_FOUND\x10\n" +
+	"\x12\"\n" +
+	"\x1eERROR_REASON_MESSAGE_NOT_FOUND\x10\v\x12#\n" +
+	"\x1fERROR_REASON_ANSWER_INTERRUPTED\x10\x14\x12.\n" +
+	"*ERROR_REASON_CONVERSATION_OWNED_BY_CHANNEL\x10\x1e\x12&\n" +
+	"\"ERROR_REASON_CONVERSATION_FINISHED\x10\x1f\x12 \n" +
+	"\x1cERROR_REASON_CHAT_QUEUE_FULL\x10 \x12 \n" +
+	"\x1cERROR_REASON_STREAM_DIVERGED\x10!\x12$\n" +
+	" ERROR_REASON_ATTENDANCE_FINISHED\x10(\x12+\n" +
+	"'ERROR_REASON_ATTENDANCE_NOT_HANDED_OVER\x10)\x12\x1e\n" +
+	"\x1aERROR_REASON_PERSON_ERASED\x10Z\x12#\n" +
+	"\x1fERROR_REASON_DOCUMENT_TOO_LARGE\x10[B;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
 
 var (
 	file_prosa_agent_v1_error_reason_proto_rawDescOnce sync.Once

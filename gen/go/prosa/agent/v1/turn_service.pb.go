@@ -57,6 +57,11 @@ type RunTurnRequest struct {
 	NoInput bool `protobuf:"varint,11,opt,name=no_input,json=noInput,proto3" json:"no_input,omitempty"`
 	// The answer carries the context.
 	ReturnContext bool `protobuf:"varint,12,opt,name=return_context,json=returnContext,proto3" json:"return_context,omitempty"`
+	// The identifier that the conversation gets when this turn opens it, 24
+	// lower-case hexadecimal digits. With it nothing of the turn hangs on when it
+	// runs, and the endpoint has no other conversation: once this one has ended
+	// the turn is CONVERSATION_FINISHED. Empty: a new one.
+	InteractionId string `protobuf:"bytes,13,opt,name=interaction_id,json=interactionId,proto3" json:"interaction_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -175,6 +180,13 @@ func (x *RunTurnRequest) GetReturnContext() bool {
 	return false
 }
 
+func (x *RunTurnRequest) GetInteractionId() string {
+	if x != nil {
+		return x.InteractionId
+	}
+	return ""
+}
+
 // RunTurnResponse is the answer.
 type RunTurnResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -193,7 +205,16 @@ type RunTurnResponse struct {
 	// The context of the conversation after the turn: everything that was sent
 	// and everything that the flow set. Unset when the first call of the turn
 	// did not ask for it; empty when there is nothing in it.
-	Context       *structpb.Struct `protobuf:"bytes,7,opt,name=context,proto3" json:"context,omitempty"`
+	Context *structpb.Struct `protobuf:"bytes,7,opt,name=context,proto3" json:"context,omitempty"`
+	// The answer broke off: the messages are what there was of it, the last one
+	// perhaps in part. The conversation stands where it stood before.
+	Interrupted bool `protobuf:"varint,8,opt,name=interrupted,proto3" json:"interrupted,omitempty"`
+	// Why the answer broke off without anybody having stopped it: a reason.
+	// Empty: it did not.
+	Failure string `protobuf:"bytes,9,opt,name=failure,proto3" json:"failure,omitempty"`
+	// The lengths in bytes of the pieces in which the answer was streamed as
+	// text, so that it can be streamed again alike. Empty: message by message.
+	Pieces        []uint32 `protobuf:"varint,10,rep,packed,name=pieces,proto3" json:"pieces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -273,6 +294,27 @@ func (x *RunTurnResponse) GetFinished() bool {
 func (x *RunTurnResponse) GetContext() *structpb.Struct {
 	if x != nil {
 		return x.Context
+	}
+	return nil
+}
+
+func (x *RunTurnResponse) GetInterrupted() bool {
+	if x != nil {
+		return x.Interrupted
+	}
+	return false
+}
+
+func (x *RunTurnResponse) GetFailure() string {
+	if x != nil {
+		return x.Failure
+	}
+	return ""
+}
+
+func (x *RunTurnResponse) GetPieces() []uint32 {
+	if x != nil {
+		return x.Pieces
 	}
 	return nil
 }
@@ -473,7 +515,7 @@ var File_prosa_agent_v1_turn_service_proto protoreflect.FileDescriptor
 
 const file_prosa_agent_v1_turn_service_proto_rawDesc = "" +
 	"\n" +
-	"!prosa/agent/v1/turn_service.proto\x12\x0eprosa.agent.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1eprosa/message/v1/message.proto\"\xff\x03\n" +
+	"!prosa/agent/v1/turn_service.proto\x12\x0eprosa.agent.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1eprosa/message/v1/message.proto\"\xc0\x04\n" +
 	"\x0eRunTurnRequest\x12%\n" +
 	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12$\n" +
 	"\bagent_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x18R\aagentId\x12(\n" +
@@ -493,7 +535,8 @@ const file_prosa_agent_v1_turn_service_proto_rawDesc = "" +
 	"\acontext\x18\n" +
 	" \x01(\v2\x17.google.protobuf.StructR\acontext\x12\x19\n" +
 	"\bno_input\x18\v \x01(\bR\anoInput\x12%\n" +
-	"\x0ereturn_context\x18\f \x01(\bR\rreturnContext\"\xb3\x02\n" +
+	"\x0ereturn_context\x18\f \x01(\bR\rreturnContext\x12?\n" +
+	"\x0einteraction_id\x18\r \x01(\tB\x18\xbaH\x15r\x132\x11^([0-9a-f]{24})?$R\rinteractionId\"\x87\x03\n" +
 	"\x0fRunTurnResponse\x12\x1d\n" +
 	"\n" +
 	"contact_id\x18\x01 \x01(\tR\tcontactId\x12%\n" +
@@ -502,7 +545,11 @@ const file_prosa_agent_v1_turn_service_proto_rawDesc = "" +
 	"\bmessages\x18\x04 \x03(\v2\x19.prosa.message.v1.MessageR\bmessages\x12/\n" +
 	"\x05debug\x18\x05 \x01(\v2\x19.prosa.agent.v1.TurnDebugR\x05debug\x12\x1a\n" +
 	"\bfinished\x18\x06 \x01(\bR\bfinished\x121\n" +
-	"\acontext\x18\a \x01(\v2\x17.google.protobuf.StructR\acontext\"\xb8\x01\n" +
+	"\acontext\x18\a \x01(\v2\x17.google.protobuf.StructR\acontext\x12 \n" +
+	"\vinterrupted\x18\b \x01(\bR\vinterrupted\x12\x18\n" +
+	"\afailure\x18\t \x01(\tR\afailure\x12\x16\n" +
+	"\x06pieces\x18\n" +
+	" \x03(\rR\x06pieces\"\xb8\x01\n" +
 	"\tTurnDebug\x12#\n" +
 	"\ragent_version\x18\x01 \x01(\x05R\fagentVersion\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x16\n" +

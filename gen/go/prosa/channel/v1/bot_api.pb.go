@@ -31,7 +31,7 @@ const (
 	// Not stated: V2.
 	BotApi_VERSION_UNSPECIFIED BotApi_Version = 0
 	// The call waits for the agent, and its answer carries the agent's. The
-	// callback is not called.
+	// callback gets only what people say in the agent's place.
 	// buf:lint:ignore ENUM_VALUE_PREFIX
 	BotApi_V1 BotApi_Version = 1
 	// The call is answered at once, and the agent's answer goes to the

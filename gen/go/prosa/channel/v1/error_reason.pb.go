@@ -61,6 +61,13 @@ const (
 	// The delivery cannot be sent again: it was cancelled, or its endpoint is
 	// deleted. Metadata: `id`, `state`.
 	ErrorReason_ERROR_REASON_DELIVERY_NOT_RETRYABLE ErrorReason = 31
+	// The channel or integration by which the person came is deleted: nothing
+	// can be sent to them any more. Metadata: `id`, the attendance's.
+	ErrorReason_ERROR_REASON_ATTENDANCE_UNREACHABLE ErrorReason = 40
+	// Nothing is kept about such a person. No metadata.
+	ErrorReason_ERROR_REASON_CONTACT_NOT_FOUND ErrorReason = 90
+	// More is kept about the person than one document can hold. No metadata.
+	ErrorReason_ERROR_REASON_DOCUMENT_TOO_LARGE ErrorReason = 91
 )
 
 // Enum value maps for ErrorReason.
@@ -80,6 +87,9 @@ var (
 		11: "ERROR_REASON_ANSWER_FAILED",
 		30: "ERROR_REASON_DELIVERY_NOT_FOUND",
 		31: "ERROR_REASON_DELIVERY_NOT_RETRYABLE",
+		40: "ERROR_REASON_ATTENDANCE_UNREACHABLE",
+		90: "ERROR_REASON_CONTACT_NOT_FOUND",
+		91: "ERROR_REASON_DOCUMENT_TOO_LARGE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":              0,
@@ -96,6 +106,9 @@ var (
 		"ERROR_REASON_ANSWER_FAILED":            11,
 		"ERROR_REASON_DELIVERY_NOT_FOUND":       30,
 		"ERROR_REASON_DELIVERY_NOT_RETRYABLE":   31,
+		"ERROR_REASON_ATTENDANCE_UNREACHABLE":   40,
+		"ERROR_REASON_CONTACT_NOT_FOUND":        90,
+		"ERROR_REASON_DOCUMENT_TOO_LARGE":       91,
 	}
 )
 
@@ -130,7 +143,7 @@ var File_prosa_channel_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_prosa_channel_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"#prosa/channel/v1/error_reason.proto\x12\x10prosa.channel.v1*\x91\x04\n" +
+	"#prosa/channel/v1/error_reason.proto\x12\x10prosa.channel.v1*\x83\x05\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eERROR_REASON_CHANNEL_NOT_FOUND\x10\x01\x12&\n" +
@@ -146,7 +159,10 @@ const file_prosa_channel_v1_error_reason_proto_rawDesc = "" +
 	"\x12\x1e\n" +
 	"\x1aERROR_REASON_ANSWER_FAILED\x10\v\x12#\n" +
 	"\x1fERROR_REASON_DELIVERY_NOT_FOUND\x10\x1e\x12'\n" +
-	"#ERROR_REASON_DELIVERY_NOT_RETRYABLE\x10\x1fB?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
+	"#ERROR_REASON_DELIVERY_NOT_RETRYABLE\x10\x1f\x12'\n" +
+	"#ERROR_REASON_ATTENDANCE_UNREACHABLE\x10(\x12\"\n" +
+	"\x1eERROR_REASON_CONTACT_NOT_FOUND\x10Z\x12#\n" +
+	"\x1fERROR_REASON_DOCUMENT_TOO_LARGE\x10[B?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
 
 var (
 	file_prosa_channel_v1_error_reason_proto_rawDescOnce sync.Once

@@ -31,17 +31,25 @@ const (
 	ErrorReason_ERROR_REASON_UNSPECIFIED ErrorReason = 0
 	// No such attendance in the instance. Metadata: `id`.
 	ErrorReason_ERROR_REASON_ATTENDANCE_NOT_FOUND ErrorReason = 1
+	// The person was erased after the request came. No metadata.
+	ErrorReason_ERROR_REASON_PERSON_ERASED ErrorReason = 90
+	// More is kept about the person than one document can hold. No metadata.
+	ErrorReason_ERROR_REASON_DOCUMENT_TOO_LARGE ErrorReason = 91
 )
 
 // Enum value maps for ErrorReason.
 var (
 	ErrorReason_name = map[int32]string{
-		0: "ERROR_REASON_UNSPECIFIED",
-		1: "ERROR_REASON_ATTENDANCE_NOT_FOUND",
+		0:  "ERROR_REASON_UNSPECIFIED",
+		1:  "ERROR_REASON_ATTENDANCE_NOT_FOUND",
+		90: "ERROR_REASON_PERSON_ERASED",
+		91: "ERROR_REASON_DOCUMENT_TOO_LARGE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":          0,
 		"ERROR_REASON_ATTENDANCE_NOT_FOUND": 1,
+		"ERROR_REASON_PERSON_ERASED":        90,
+		"ERROR_REASON_DOCUMENT_TOO_LARGE":   91,
 	}
 )
 
@@ -76,10 +84,12 @@ var File_prosa_contacts_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_prosa_contacts_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"$prosa/contacts/v1/error_reason.proto\x12\x11prosa.contacts.v1*R\n" +
+	"$prosa/contacts/v1/error_reason.proto\x12\x11prosa.contacts.v1*\x97\x01\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12%\n" +
-	"!ERROR_REASON_ATTENDANCE_NOT_FOUND\x10\x01BAZ?github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1;contactsv1b\x06proto3"
+	"!ERROR_REASON_ATTENDANCE_NOT_FOUND\x10\x01\x12\x1e\n" +
+	"\x1aERROR_REASON_PERSON_ERASED\x10Z\x12#\n" +
+	"\x1fERROR_REASON_DOCUMENT_TOO_LARGE\x10[BAZ?github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1;contactsv1b\x06proto3"
 
 var (
 	file_prosa_contacts_v1_error_reason_proto_rawDescOnce sync.Once

@@ -39,7 +39,10 @@ type OpenAttendanceRequest struct {
 	// Where it comes from: `api_channel`, `api`, `agent`.
 	Source string `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
 	// When the opening message was accepted.
-	Time          *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=time,proto3" json:"time,omitempty"`
+	Time *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=time,proto3" json:"time,omitempty"`
+	// The identifier of the attendance, 24 lower-case hexadecimal digits that no
+	// other one has. Empty: a new one.
+	InteractionId string `protobuf:"bytes,7,opt,name=interaction_id,json=interactionId,proto3" json:"interaction_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -114,6 +117,13 @@ func (x *OpenAttendanceRequest) GetTime() *timestamppb.Timestamp {
 		return x.Time
 	}
 	return nil
+}
+
+func (x *OpenAttendanceRequest) GetInteractionId() string {
+	if x != nil {
+		return x.InteractionId
+	}
+	return ""
 }
 
 // OpenAttendanceResponse carries the attendance.
@@ -244,11 +254,14 @@ func (x *RecordTurnsRequest) GetTurns() []*TurnRecord {
 	return nil
 }
 
-// RecordTurnsResponse is empty: all turns are on disk.
+// RecordTurnsResponse says that all turns are on disk but those it names.
 type RecordTurnsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The attendances among those of the turns that the instance does not have,
+	// each once: nothing of them was stored, and nothing ever will be.
+	UnknownAttendanceIds []int64 `protobuf:"varint,1,rep,packed,name=unknown_attendance_ids,json=unknownAttendanceIds,proto3" json:"unknown_attendance_ids,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *RecordTurnsResponse) Reset() {
@@ -281,8 +294,16 @@ func (*RecordTurnsResponse) Descriptor() ([]byte, []int) {
 	return file_prosa_contacts_v1_record_service_proto_rawDescGZIP(), []int{3}
 }
 
-// TurnRecord is one finished turn, or the end of an attendance in which
-// nothing happened any more: then nobody said anything.
+func (x *RecordTurnsResponse) GetUnknownAttendanceIds() []int64 {
+	if x != nil {
+		return x.UnknownAttendanceIds
+	}
+	return nil
+}
+
+// TurnRecord is one finished turn; or what a human agent said; or the end of an
+// attendance in which nothing happened any more, or that people ended: then
+// nobody said anything.
 type TurnRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The turn's id: that of its inbound message, or for such an end one that no
@@ -306,9 +327,11 @@ type TurnRecord struct {
 	// attribute.
 	Attributes map[string]string `protobuf:"bytes,9,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The turn ended the attendance.
-	Finished      bool `protobuf:"varint,10,opt,name=finished,proto3" json:"finished,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Finished bool `protobuf:"varint,10,opt,name=finished,proto3" json:"finished,omitempty"`
+	// A human agent said the answer, and the person nothing.
+	AnsweredByHuman bool `protobuf:"varint,11,opt,name=answered_by_human,json=answeredByHuman,proto3" json:"answered_by_human,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *TurnRecord) Reset() {
@@ -411,6 +434,13 @@ func (x *TurnRecord) GetFinished() bool {
 	return false
 }
 
+func (x *TurnRecord) GetAnsweredByHuman() bool {
+	if x != nil {
+		return x.AnsweredByHuman
+	}
+	return false
+}
+
 // EventRecord is something that a flow reported.
 type EventRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -470,7 +500,7 @@ var File_prosa_contacts_v1_record_service_proto protoreflect.FileDescriptor
 
 const file_prosa_contacts_v1_record_service_proto_rawDesc = "" +
 	"\n" +
-	"&prosa/contacts/v1/record_service.proto\x12\x11prosa.contacts.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1eprosa/message/v1/message.proto\"\x9b\x02\n" +
+	"&prosa/contacts/v1/record_service.proto\x12\x11prosa.contacts.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1eprosa/message/v1/message.proto\"\xdc\x02\n" +
 	"\x15OpenAttendanceRequest\x12%\n" +
 	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12(\n" +
 	"\n" +
@@ -481,7 +511,8 @@ const file_prosa_contacts_v1_record_service_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\n" +
 	"identifier\x12!\n" +
 	"\x06source\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06source\x126\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x04time\"\x9d\x02\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x04time\x12?\n" +
+	"\x0einteraction_id\x18\a \x01(\tB\x18\xbaH\x15r\x132\x11^([0-9a-f]{24})?$R\rinteractionId\"\x9d\x02\n" +
 	"\x16OpenAttendanceResponse\x12#\n" +
 	"\rattendance_id\x18\x01 \x01(\x03R\fattendanceId\x12%\n" +
 	"\x0einteraction_id\x18\x02 \x01(\tR\rinteractionId\x12\x1d\n" +
@@ -495,8 +526,9 @@ const file_prosa_contacts_v1_record_service_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"}\n" +
 	"\x12RecordTurnsRequest\x12%\n" +
 	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12@\n" +
-	"\x05turns\x18\x02 \x03(\v2\x1d.prosa.contacts.v1.TurnRecordB\v\xbaH\b\x92\x01\x05\b\x01\x10\xf4\x03R\x05turns\"\x15\n" +
-	"\x13RecordTurnsResponse\"\xef\x04\n" +
+	"\x05turns\x18\x02 \x03(\v2\x1d.prosa.contacts.v1.TurnRecordB\v\xbaH\b\x92\x01\x05\b\x01\x10\xf4\x03R\x05turns\"K\n" +
+	"\x13RecordTurnsResponse\x124\n" +
+	"\x16unknown_attendance_ids\x18\x01 \x03(\x03R\x14unknownAttendanceIds\"\x9b\x05\n" +
 	"\n" +
 	"TurnRecord\x12\"\n" +
 	"\aturn_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06turnId\x12,\n" +
@@ -512,7 +544,8 @@ const file_prosa_contacts_v1_record_service_proto_rawDesc = "" +
 	"attributes\x18\t \x03(\v2-.prosa.contacts.v1.TurnRecord.AttributesEntryB\t\xbaH\x06\x9a\x01\x03\x10\xf4\x03R\n" +
 	"attributes\x12\x1a\n" +
 	"\bfinished\x18\n" +
-	" \x01(\bR\bfinished\x1a=\n" +
+	" \x01(\bR\bfinished\x12*\n" +
+	"\x11answered_by_human\x18\v \x01(\bR\x0fansweredByHuman\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xba\x01\n" +

@@ -33,9 +33,10 @@ type RecordServiceClient interface {
 	// again with the same request id it gives the same attendance.
 	OpenAttendance(ctx context.Context, in *OpenAttendanceRequest, opts ...grpc.CallOption) (*OpenAttendanceResponse, error)
 	// RecordTurns stores finished turns with their history, events and
-	// attributes, all or none. A turn that is stored already is ignored by its
-	// id, so a caller repeats until it succeeds; the turns of one attendance
-	// must come in order.
+	// attributes, all or none; but those of attendances that the instance does
+	// not have, because they were erased, are left out and named in the answer. A
+	// turn that is stored already is ignored by its id, so a caller repeats until
+	// it succeeds; the turns of one attendance must come in order.
 	RecordTurns(ctx context.Context, in *RecordTurnsRequest, opts ...grpc.CallOption) (*RecordTurnsResponse, error)
 }
 
@@ -77,9 +78,10 @@ type RecordServiceServer interface {
 	// again with the same request id it gives the same attendance.
 	OpenAttendance(context.Context, *OpenAttendanceRequest) (*OpenAttendanceResponse, error)
 	// RecordTurns stores finished turns with their history, events and
-	// attributes, all or none. A turn that is stored already is ignored by its
-	// id, so a caller repeats until it succeeds; the turns of one attendance
-	// must come in order.
+	// attributes, all or none; but those of attendances that the instance does
+	// not have, because they were erased, are left out and named in the answer. A
+	// turn that is stored already is ignored by its id, so a caller repeats until
+	// it succeeds; the turns of one attendance must come in order.
 	RecordTurns(context.Context, *RecordTurnsRequest) (*RecordTurnsResponse, error)
 	mustEmbedUnimplementedRecordServiceServer()
 }

@@ -30,7 +30,7 @@ func parse(text string, at time.Time) string {
 }
 
 func TestPhrases(t *testing.T) {
-	for text, want := range map[string]string{
+	phrases := map[string]string{
 		// Days from today.
 		"hoje": "2026-01-14", "HOJE": "2026-01-14", " hoje ": "2026-01-14", "hoje!": "2026-01-14", "hj": "2026-01-14", "hoje mesmo": "2026-01-14",
 		"hoje à noite": "2026-01-14", "agora": "2026-01-14", "foi hoje": "2026-01-14",
@@ -98,9 +98,15 @@ func TestPhrases(t *testing.T) {
 		// No day at all.
 		"": refused, " ": refused, "não sei": refused, "15/01/2026 10:00": refused, "às 10h": refused, "de": refused, "que vem": refused, "1/2/3/4": refused,
 		"11987654321": refused, "111.444.777-35": refused, "１５/０１": refused, strings.Repeat("a ", 60) + "hoje": refused,
-	} {
-		require.Equal(t, want, parse(text, now), "%q", text)
 	}
+	understood := 0
+	for text, want := range phrases {
+		require.Equal(t, want, parse(text, now), "%q", text)
+		if want != refused {
+			understood++
+		}
+	}
+	require.Greater(t, understood, 200)
 }
 
 // The same phrases on other days.

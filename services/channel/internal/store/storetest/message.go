@@ -41,6 +41,75 @@ var messageCases = []Case{
 		m.Seq = 1
 		require.Equal(t, []store.Message{*m}, got)
 	}},
+	{"what people say goes among the messages of the person", func(t *testing.T, s *store.Store) {
+		c := create(t, s, "acme", 1)
+		first := accept(t, s, c, "ana", "oi", at(0))
+		reply := message(c, "ana", "olá, sou a Bia", at(1))
+		reply.ReplyTo, reply.Trace = "64a1b2c3d4e5f6a7b8c9d0e2", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+		accepted, err := s.Accept(t.Context(), reply, nil, at(1).Add(lease))
+		require.NoError(t, err)
+		require.Equal(t, store.Accepted{MessageID: reply.ID, Held: store.Held{Seq: 2, Epoch: accepted.Held.Epoch}}, accepted)
+		last := accept(t, s, c, "ana", "obrigada", at(2))
+		reply.Seq = 2
+		want := []store.Message{*first, *reply, *last}
+		got, err := s.Messages(t.Context(), first.ThreadKey, 0, 10)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		require.EqualValues(t, 3, backlog(t, s).Messages)
+		threads := claimThreads(t, s, at(3), 1)
+		require.Len(t, threads, 1)
+		require.Equal(t, want, threads[0].Pending)
+	}},
+	{"what people say to an idle thread is taken at once, and once by its key", func(t *testing.T, s *store.Store) {
+		c := create(t, s, "acme", 1)
+		said := func(fingerprint byte) (*store.Message, *store.Key) {
+			m := message(c, "ana", "olá", at(0))
+			m.ReplyTo = "64a1b2c3d4e5f6a7b8c9d0e2"
+			return m, &store.Key{Scope: "ReplyToAttendance", Key: "k", Fingerprint: [32]byte{fingerprint}, Response: []byte(m.ID)}
+		}
+		first, key := said(1)
+		accepted, err := s.Accept(t.Context(), first, key, at(0).Add(lease))
+		require.NoError(t, err)
+		require.Equal(t, store.Accepted{MessageID: first.ID, Held: store.Held{Seq: 1, Epoch: accepted.Held.Epoch, OK: true}}, accepted)
+		again, key := said(1)
+		accepted, err = s.Accept(t.Context(), again, key, at(0).Add(lease))
+		require.NoError(t, err)
+		require.Equal(t, store.Accepted{MessageID: first.ID, Replayed: true}, accepted)
+		other, key := said(2)
+		_, err = s.Accept(t.Context(), other, key, at(0).Add(lease))
+		require.ErrorIs(t, err, idempotency.ErrReused)
+		require.EqualValues(t, 1, backlog(t, s).Messages)
+
+		gone := create(t, s, "acme", 2)
+		require.NoError(t, s.DeleteChannel(t.Context(), "acme", gone.ID, at(1)))
+		lost, key := said(3)
+		lost.ChannelID, key.Key = gone.ID, "k2"
+		for _, k := range []*store.Key{key, nil} {
+			_, err = s.Accept(t.Context(), lost, k, time.Time{})
+			require.ErrorIs(t, err, store.ErrChannelNotFound)
+		}
+		accepted, err = s.Accept(t.Context(), again, nil, time.Time{})
+		require.NoError(t, err)
+		require.EqualValues(t, 2, accepted.Held.Seq)
+	}},
+	{"a key is remembered for a call that stores nothing here", func(t *testing.T, s *store.Store) {
+		key := func(fingerprint byte, response string) *store.Key {
+			return &store.Key{Scope: "ReplyToAttendance", Key: "k", Fingerprint: [32]byte{fingerprint}, Response: []byte(response)}
+		}
+		for _, response := range []string{"first", "second"} {
+			got, err := s.Remember(t.Context(), "acme", key(1, response), at(0))
+			require.NoError(t, err)
+			require.Equal(t, "first", string(got))
+		}
+		_, err := s.Remember(t.Context(), "acme", key(2, "third"), at(0))
+		require.ErrorIs(t, err, idempotency.ErrReused)
+		got, err := s.Remember(t.Context(), "other", key(2, "theirs"), at(0))
+		require.NoError(t, err)
+		require.Equal(t, "theirs", string(got))
+		got, err = s.Recall(t.Context(), "acme", key(1, ""), at(0))
+		require.NoError(t, err)
+		require.Equal(t, "first", string(got))
+	}},
 	{"many senders at once leave no gap", func(t *testing.T, s *store.Store) {
 		c := create(t, s, "acme", 1)
 		const senders = 40
@@ -123,18 +192,19 @@ var messageCases = []Case{
 		m := message(c, "ana", "1", at(0))
 		accepted, err := s.Accept(t.Context(), m, nil, at(0).Add(lease))
 		require.NoError(t, err)
-		require.Equal(t, store.Held{Seq: 1, Epoch: 1, OK: true}, accepted.Held)
+		first := accepted.Held.Epoch
+		require.Equal(t, store.Held{Seq: 1, Epoch: first, OK: true}, accepted.Held)
 		require.Empty(t, claimThreads(t, s, at(1), 10), "the thread is held")
 		second := message(c, "ana", "2", at(1))
 		accepted2, err := s.Accept(t.Context(), second, nil, at(1).Add(lease))
 		require.NoError(t, err)
-		require.Equal(t, store.Held{Seq: 2, Epoch: 1, OK: false}, accepted2.Held)
-		finished := answer(t, s, store.Thread{ThreadKey: m.ThreadKey, Epoch: 1}, "i", 0, at(2))
+		require.Equal(t, store.Held{Seq: 2, Epoch: first, OK: false}, accepted2.Held)
+		finished := answer(t, s, store.Thread{ThreadKey: m.ThreadKey, Epoch: first}, "i", 0, at(2))
 		require.True(t, finished.More)
-		finished = answer(t, s, store.Thread{ThreadKey: m.ThreadKey, Epoch: 1, DoneSeq: 1}, "i", 0, at(2))
+		finished = answer(t, s, store.Thread{ThreadKey: m.ThreadKey, Epoch: first, DoneSeq: 1}, "i", 0, at(2))
 		require.False(t, finished.More)
 		third, err := s.Accept(t.Context(), message(c, "ana", "3", at(3)), nil, at(3).Add(lease))
 		require.NoError(t, err)
-		require.Equal(t, store.Held{Seq: 3, Epoch: 2, OK: true}, third.Held)
+		require.Equal(t, store.Held{Seq: 3, Epoch: first + 1, OK: true}, third.Held)
 	}},
 }

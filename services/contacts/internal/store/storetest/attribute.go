@@ -121,7 +121,7 @@ func eventTypesAtOnce(t *testing.T, f *fixture) {
 		for e := range 5 {
 			one.Events = append(one.Events, store.Event{Name: fmt.Sprint("e", (e+n)%6), Details: map[string]string{}, Time: start})
 		}
-		wg.Go(func() { _, errs[n] = f.store.RecordTurns(t.Context(), "acme", []store.Turn{one}) })
+		wg.Go(func() { _, _, errs[n] = f.store.RecordTurns(t.Context(), "acme", []store.Turn{one}) })
 	}
 	wg.Wait()
 	types := make(map[string]int64)

@@ -29,7 +29,7 @@ func Run(t *testing.T, open func(t *testing.T) *sqldb.DB) {
 		"RepeatedTurnsAreIgnored":        repeatedTurnsAreIgnored,
 		"SameTurnsAtOnce":                sameTurnsAtOnce,
 		"TurnsOfSharedAttendancesAtOnce": turnsOfSharedAttendancesAtOnce,
-		"TurnOfNoAttendanceUndoesAll":    turnOfNoAttendanceUndoesAll,
+		"TurnsOfNoAttendance":            turnsOfNoAttendanceHoldNobodyUp,
 		"TurnsOfAnotherInstance":         turnsOfAnotherInstance,
 		"TurnIDsAreUnique":               turnIDsAreUnique,
 		"TurnsAndRepetitionsInOneCall":   turnsAndRepetitionsInOneCall,
@@ -49,6 +49,11 @@ func Run(t *testing.T, open func(t *testing.T) *sqldb.DB) {
 		"PeopleAreFoundByAllThatIsSaid":  peopleAreFoundByAllThatIsSaid,
 		"WeightsCountHistoryAndEvents":   weightsCountHistoryAndEvents,
 		"AnyTextIsKept":                  anyTextIsKept,
+		"OldAttendancesAreDeleted":       oldAttendancesAreDeleted,
+		"ErasedPeopleAreGone":            erasedPeopleAreGone,
+		"ErasureRefusesWhatCameBefore":   erasureRefusesWhatCameBefore,
+		"ErasuresOfAnOlderCopy":          erasuresOfAnOlderCopyAreMissing,
+		"OpeningsWhileErasing":           openingsWhileErasing,
 		"ClosedStoreFails":               closedStoreFails,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -90,8 +95,9 @@ func (f *fixture) attendance(t *testing.T, instance string, number int64) store.
 
 func (f *fixture) record(t *testing.T, instance string, turns ...store.Turn) int {
 	t.Helper()
-	fresh, err := f.store.RecordTurns(t.Context(), instance, turns)
+	fresh, unknown, err := f.store.RecordTurns(t.Context(), instance, turns)
 	require.NoError(t, err)
+	require.Empty(t, unknown)
 	return fresh
 }
 
@@ -124,7 +130,7 @@ func closedStoreFails(t *testing.T, f *fixture) {
 	require.Error(t, f.store.Ping(t.Context()))
 	_, err := f.store.OpenAttendance(t.Context(), f.opening("acme", "r", "p"))
 	require.ErrorIs(t, err, sqldb.ErrUnavailable)
-	_, err = f.store.RecordTurns(t.Context(), "acme", []store.Turn{turn(1, 1)})
+	_, _, err = f.store.RecordTurns(t.Context(), "acme", []store.Turn{turn(1, 1)})
 	require.ErrorIs(t, err, sqldb.ErrUnavailable)
 	_, _, err = f.store.Attendances(t.Context(), "acme")
 	require.Error(t, err)

@@ -81,7 +81,7 @@ func sameTurnsAtOnce(t *testing.T, f *fixture) {
 	var wg sync.WaitGroup
 	for range callers {
 		wg.Go(func() {
-			n, err := f.store.RecordTurns(t.Context(), "acme", batch)
+			n, _, err := f.store.RecordTurns(t.Context(), "acme", batch)
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {
@@ -123,7 +123,7 @@ func turnsOfSharedAttendancesAtOnce(t *testing.T, f *fixture) {
 			one.Events = []store.Event{{Name: fmt.Sprint("e", c), Details: map[string]string{}, Time: start}}
 			batch = append(batch, one)
 		}
-		wg.Go(func() { _, errs[c] = f.store.RecordTurns(t.Context(), "acme", batch) })
+		wg.Go(func() { _, _, errs[c] = f.store.RecordTurns(t.Context(), "acme", batch) })
 	}
 	wg.Wait()
 	total := int64(0)
@@ -136,21 +136,37 @@ func turnsOfSharedAttendancesAtOnce(t *testing.T, f *fixture) {
 	require.Equal(t, int64(callers*attendances), total)
 }
 
-func turnOfNoAttendanceUndoesAll(t *testing.T, f *fixture) {
+// turnsOfNoAttendanceHoldNobodyUp has turns of attendances that were erased, or are another instance's, among others.
+func turnsOfNoAttendanceHoldNobodyUp(t *testing.T, f *fixture) {
 	a := f.open(t, "acme", "r1", "p").AttendanceID
-	_, err := f.store.RecordTurns(t.Context(), "acme", []store.Turn{turn(a, 1), turn(99, 1), turn(a, 2)})
-	var missing *store.AttendanceNotFoundError
-	require.ErrorAs(t, err, &missing)
-	require.Equal(t, int64(99), missing.ID)
-	require.Zero(t, f.attendance(t, "acme", a).Interactions)
-	require.Empty(t, f.history(t, "acme", a))
-	require.Equal(t, 2, f.record(t, "acme", turn(a, 1), turn(a, 2)), "nothing of the refused call is known")
-
-	_, err = f.store.RecordTurns(t.Context(), "acme", []store.Turn{turn(a, 2), turn(a, 3), turn(98, 1), turn(a, 1)})
-	require.ErrorAs(t, err, &missing)
-	require.Equal(t, int64(98), missing.ID)
-	require.Equal(t, int64(2), f.attendance(t, "acme", a).Interactions)
+	other := f.open(t, "other", "r1", "p").AttendanceID
+	f.open(t, "other", "r2", "q")
+	lost := turn(99, 1)
+	lost.Events = []store.Event{{Name: "lost", Details: map[string]string{}, Time: start}}
+	lost.Attributes = []store.Attribute{{Name: "name", Value: "lost"}}
+	fresh, unknown, err := f.store.RecordTurns(t.Context(), "acme",
+		[]store.Turn{turn(a, 1), lost, turn(a, 2), turn(other+1, 1), turn(99, 2), turn(other+1, 2)})
+	require.NoError(t, err)
+	require.Equal(t, 2, fresh)
+	require.ElementsMatch(t, []int64{99, other + 1}, unknown)
 	require.Equal(t, []string{string(turn(a, 1).Items), string(turn(a, 2).Items)}, f.history(t, "acme", a))
+	require.Empty(t, f.history(t, "acme", 99))
+	require.Empty(t, f.events(t, "acme", 99))
+	require.Empty(t, f.history(t, "other", other+1))
+
+	// With repetitions, and alone; again and again.
+	for range 2 {
+		fresh, unknown, err = f.store.RecordTurns(t.Context(), "acme", []store.Turn{turn(a, 2), turn(98, 1), turn(a, 1)})
+		require.NoError(t, err)
+		require.Zero(t, fresh)
+		require.Equal(t, []int64{98}, unknown)
+		fresh, unknown, err = f.store.RecordTurns(t.Context(), "acme", []store.Turn{turn(98, 1)})
+		require.NoError(t, err)
+		require.Zero(t, fresh)
+		require.Equal(t, []int64{98}, unknown)
+	}
+	require.Equal(t, int64(2), f.attendance(t, "acme", a).Interactions)
+	require.Equal(t, 1, f.record(t, "acme", turn(a, 3)))
 }
 
 // turnIDsAreUnique has turns with an id that a turn of another attendance has. No caller should send such; the first stays.

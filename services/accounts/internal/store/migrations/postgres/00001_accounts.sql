@@ -39,3 +39,15 @@ CREATE TABLE idempotency (
 );
 
 CREATE INDEX idempotency_expire_time ON idempotency (expire_time);
+
+-- What keys have used of their limits. All processes count here; a row is changed by every call that is allowed, and nothing of it
+-- is in an index but the key, so that the changes stay on its page.
+CREATE TABLE key_usage (
+    instance TEXT COLLATE "C" NOT NULL,
+    key_id   TEXT COLLATE "C" NOT NULL,
+    kind     TEXT COLLATE "C" NOT NULL,
+    day      BIGINT   NOT NULL, -- days from 1970-01-01
+    used     BIGINT   NOT NULL, -- calls of that day
+    times    BIGINT[] NOT NULL, -- the last calls, oldest first, microseconds
+    PRIMARY KEY (instance, key_id, kind)
+) WITH (fillfactor = 50);

@@ -39,3 +39,14 @@ CREATE TABLE idempotency (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX idempotency_expire_time ON idempotency (expire_time);
+
+-- What keys have used of their limits. The process counts in memory, and here are the calls that it has reserved.
+CREATE TABLE key_usage (
+    instance  TEXT    NOT NULL,
+    key_id    TEXT    NOT NULL,
+    kind      TEXT    NOT NULL,
+    day       INTEGER NOT NULL, -- days from 1970-01-01
+    used      INTEGER NOT NULL, -- calls of that day: the number when last_time is there, else as many as there may be
+    last_time INTEGER,          -- the last call, microseconds, when the process ended in order
+    PRIMARY KEY (instance, key_id, kind)
+) STRICT, WITHOUT ROWID;

@@ -92,6 +92,8 @@ CREATE TABLE message (
     set_aside         TEXT,
     -- The traceparent (W3C Trace Context) of the call that brought it; NULL: nobody traces it.
     trace             TEXT,
+    -- Of what people said in the agent's place: the conversation to which it goes. NULL: the person said it.
+    reply_to          TEXT,
     PRIMARY KEY (instance, channel_id, client_identifier, seq)
 );
 
@@ -142,7 +144,32 @@ CREATE TABLE idempotency (
 ) WITHOUT ROWID;
 CREATE INDEX idempotency_expire_time ON idempotency (expire_time);
 
+-- Who was erased, without saying who. See package erasure.
+CREATE TABLE erasure (
+    instance    TEXT    NOT NULL,
+    person      TEXT    NOT NULL, -- a keyed hash
+    cut_time    INTEGER NOT NULL, -- what was accepted up to then is erased
+    counts      TEXT    NOT NULL, -- a JSON object: how many of which kind
+    finish_time INTEGER,          -- NULL until all of it was deleted
+    scrub_time  INTEGER,          -- NULL while something may be left of it in the files; 0 when there was nothing
+    PRIMARY KEY (instance, person, cut_time)
+) WITHOUT ROWID;
+
+CREATE INDEX erasure_by_time ON erasure (instance, cut_time, person);
+
+-- Who does a work that only one process may do. The instance is empty: such work is for all of them.
+CREATE TABLE worker_lease (
+    instance    TEXT    NOT NULL,
+    name        TEXT    NOT NULL,
+    holder      TEXT    NOT NULL,
+    epoch       INTEGER NOT NULL,
+    expire_time INTEGER NOT NULL,
+    PRIMARY KEY (instance, name)
+) WITHOUT ROWID;
+
 -- +goose Down
+DROP TABLE worker_lease;
+DROP TABLE erasure;
 DROP TABLE idempotency;
 DROP TABLE delivery;
 DROP TABLE lane;

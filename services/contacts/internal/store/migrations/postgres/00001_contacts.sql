@@ -104,3 +104,26 @@ CREATE INDEX event_by_type ON event (instance, type_id, id, time, assistant_id);
 CREATE INDEX event_by_assistant ON event (instance, assistant_id, id, time);
 CREATE INDEX event_by_time ON event (instance, time, id, assistant_id, type_id);
 CREATE INDEX event_by_external ON event (instance, external_id, id) WHERE external_id IS NOT NULL;
+
+-- Who was erased, without saying who. See package erasure.
+CREATE TABLE erasure (
+    instance    TEXT COLLATE "C" NOT NULL,
+    person      TEXT COLLATE "C" NOT NULL, -- a keyed hash
+    cut_time    BIGINT NOT NULL,           -- what was accepted up to then is erased
+    counts      TEXT   NOT NULL,           -- a JSON object: how many of which kind
+    finish_time BIGINT,                    -- NULL until all of it was deleted
+    scrub_time  BIGINT,                    -- NULL while something may be left of it in the files; 0 when there was nothing
+    PRIMARY KEY (instance, person, cut_time)
+);
+
+CREATE INDEX erasure_by_time ON erasure (instance, cut_time, person);
+
+-- Who does a work that only one process may do. The instance is empty: such work is for all of them.
+CREATE TABLE worker_lease (
+    instance    TEXT COLLATE "C" NOT NULL,
+    name        TEXT COLLATE "C" NOT NULL,
+    holder      TEXT   NOT NULL,
+    epoch       BIGINT NOT NULL,
+    expire_time BIGINT NOT NULL,
+    PRIMARY KEY (instance, name)
+);

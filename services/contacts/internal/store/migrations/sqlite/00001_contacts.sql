@@ -108,3 +108,26 @@ CREATE INDEX event_by_type ON event (instance, type_id, id, time, assistant_id);
 CREATE INDEX event_by_assistant ON event (instance, assistant_id, id, time);
 CREATE INDEX event_by_time ON event (instance, time, id, assistant_id, type_id);
 CREATE INDEX event_by_external ON event (instance, external_id, id) WHERE external_id IS NOT NULL;
+
+-- Who was erased, without saying who. See package erasure.
+CREATE TABLE erasure (
+    instance    TEXT    NOT NULL,
+    person      TEXT    NOT NULL, -- a keyed hash
+    cut_time    INTEGER NOT NULL, -- what was accepted up to then is erased
+    counts      TEXT    NOT NULL, -- a JSON object: how many of which kind
+    finish_time INTEGER,          -- NULL until all of it was deleted
+    scrub_time  INTEGER,          -- NULL while something may be left of it in the files; 0 when there was nothing
+    PRIMARY KEY (instance, person, cut_time)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX erasure_by_time ON erasure (instance, cut_time, person);
+
+-- Who does a work that only one process may do. The instance is empty: such work is for all of them.
+CREATE TABLE worker_lease (
+    instance    TEXT    NOT NULL,
+    name        TEXT    NOT NULL,
+    holder      TEXT    NOT NULL,
+    epoch       INTEGER NOT NULL,
+    expire_time INTEGER NOT NULL,
+    PRIMARY KEY (instance, name)
+) STRICT, WITHOUT ROWID;

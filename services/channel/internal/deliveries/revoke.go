@@ -1,0 +1,8 @@
+package deliveries
+
+import "github.com/prosa-chat/prosa/services/channel/internal/store"
+
+// Revoke breaks off what is being delivered of a lane that was erased.
+func (w *Worker) Revoke(lane store.LaneKey) {
+	w.keeper.Revoke(func(key store.LaneKey) bool { return key == lane })
+}
