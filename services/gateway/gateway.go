@@ -12,6 +12,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -46,6 +47,8 @@ type Config struct {
 	// AnswerTimeout is how long the channel service waits for the agent where an integration of the Bot API has the version V1: a
 	// call there may take so much longer. Zero is DefaultTimeout.
 	AnswerTimeout time.Duration
+	// Proxies are the addresses of those that speak for others: their X-Forwarded-For is believed. Empty: nobody's is.
+	Proxies []netip.Prefix
 }
 
 // Deps are what the gateway is built from. All are required but the three that say so.
@@ -74,6 +77,7 @@ type Gateway struct {
 	timeout  time.Duration
 	// botTimeout is how long a call of the Bot API may take.
 	botTimeout time.Duration
+	proxies    []netip.Prefix
 	clock      clock.Clock
 	ids        *id.Source
 	logger     *slog.Logger
@@ -110,6 +114,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		timeout:  cfg.Timeout,
 		// The wait begins when the message is stored.
 		botTimeout: cfg.Timeout + cfg.AnswerTimeout,
+		proxies:    cfg.Proxies,
 		clock:      deps.Clock,
 		ids:        deps.IDs,
 		logger:     deps.Logger,

@@ -203,7 +203,11 @@ func (p *process) startGateway(ctx context.Context) (*frontDoor, error) {
 	if p.tracing.Enabled {
 		deps.Tracing = p.tracing.Provider
 	}
-	front, err := gateway.New(gateway.Config{AnswerTimeout: p.options.Settings.AnswerTimeout}, deps)
+	proxies, err := p.options.Settings.ProxyPrefixes()
+	if err != nil {
+		return nil, err
+	}
+	front, err := gateway.New(gateway.Config{AnswerTimeout: p.options.Settings.AnswerTimeout, Proxies: proxies}, deps)
 	if err != nil {
 		return nil, err
 	}

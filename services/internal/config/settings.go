@@ -26,10 +26,11 @@ type Settings struct {
 	DataDir     string `default:"./data" help:"Folder of the embedded stores and of the keys made at first start."`
 	DatabaseURL string `name:"database-url" secret:"" help:"PostgreSQL for all stores, one schema a service (postgres://…). Default: embedded SQLite."`
 
-	HTTPAddr    string `name:"http-addr" default:"127.0.0.1:8080" help:"Address of the REST gateway."`
-	GRPCAddr    string `name:"grpc-addr" default:"127.0.0.1:9090" help:"Address of the gRPC services of this process."`
-	MetricsAddr string `default:"127.0.0.1:9464" help:"Address of /metrics, /livez and /readyz."`
-	Pprof       bool   `help:"Serve profiles under /debug/pprof on the metrics address."`
+	HTTPAddr       string   `name:"http-addr" default:"127.0.0.1:8080" help:"Address of the REST gateway."`
+	GRPCAddr       string   `name:"grpc-addr" default:"127.0.0.1:9090" help:"Address of the gRPC services of this process."`
+	TrustedProxies []string `help:"CIDR ranges of the proxies before the gateway, separated by commas: what they say in X-Forwarded-For is the caller's address."`
+	MetricsAddr    string   `default:"127.0.0.1:9464" help:"Address of /metrics, /livez and /readyz."`
+	Pprof          bool     `help:"Serve profiles under /debug/pprof on the metrics address."`
 
 	AccountsTarget string `help:"gRPC target of the accounts role when it runs elsewhere (dns:///…)."`
 	ChannelTarget  string `help:"gRPC target of the channel role when it runs elsewhere."`
@@ -113,6 +114,9 @@ func (s *Settings) Validate() error {
 	if _, err := s.EgressPrefixes(); err != nil {
 		faults = append(faults, err)
 	}
+	if _, err := s.ProxyPrefixes(); err != nil {
+		faults = append(faults, err)
+	}
 	for _, limit := range []struct {
 		name        string
 		rate, burst int
@@ -151,8 +155,18 @@ func (s *Settings) Validate() error {
 // EgressPrefixes are the ranges of EgressAllow. A bare address is a range of
 // one.
 func (s *Settings) EgressPrefixes() ([]netip.Prefix, error) {
-	prefixes := make([]netip.Prefix, 0, len(s.EgressAllow))
-	for _, text := range s.EgressAllow {
+	return parsePrefixes("egress-allow", s.EgressAllow)
+}
+
+// ProxyPrefixes are the ranges of TrustedProxies. A bare address is a range of
+// one.
+func (s *Settings) ProxyPrefixes() ([]netip.Prefix, error) {
+	return parsePrefixes("trusted-proxies", s.TrustedProxies)
+}
+
+func parsePrefixes(setting string, texts []string) ([]netip.Prefix, error) {
+	prefixes := make([]netip.Prefix, 0, len(texts))
+	for _, text := range texts {
 		text = strings.TrimSpace(text)
 		if addr, err := netip.ParseAddr(text); err == nil {
 			prefixes = append(prefixes, netip.PrefixFrom(addr, addr.BitLen()))
@@ -160,7 +174,7 @@ func (s *Settings) EgressPrefixes() ([]netip.Prefix, error) {
 		}
 		prefix, err := netip.ParsePrefix(text)
 		if err != nil {
-			return nil, fmt.Errorf("egress-allow: %q is not a CIDR range", text)
+			return nil, fmt.Errorf("%s: %q is not a CIDR range", setting, text)
 		}
 		prefixes = append(prefixes, prefix.Masked())
 	}
