@@ -57,7 +57,7 @@ type Settings struct {
 
 	DrainDelay time.Duration `default:"0s" help:"How long a stopping process says that it is not ready, and still serves, so that balancers can turn away; at most 20s."`
 
-	OTLPEndpoint string  `name:"otlp-endpoint" help:"OTLP gRPC endpoint (host:port) for traces. Default: none are made."`
+	OTLPEndpoint string  `name:"otlp-endpoint" help:"OTLP gRPC endpoint (host:port) for traces and metrics. Default: none are sent."`
 	TraceRatio   float64 `default:"1" help:"Part of the traces that is kept, from 0 to 1; the same in every process."`
 	LogLevel     string  `default:"info" enum:"debug,info,warn,error" help:"What is logged: debug, info, warn or error."`
 	LogFormat    string  `default:"auto" enum:"auto,text,json" help:"Form of the log: text, json, or auto (text on a terminal, else json)."`
