@@ -12,6 +12,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -50,6 +51,8 @@ type Config struct {
 	// ChatTimeout is how long the agent service waits for a whole answer of the conversation API: a call there may take a little longer.
 	// Zero is a minute.
 	ChatTimeout time.Duration
+	// Proxies are the addresses of those that speak for others: their X-Forwarded-For is believed. Empty: nobody's is.
+	Proxies []netip.Prefix
 }
 
 // Deps are what the gateway is built from. All are required but the three that say so.
@@ -81,6 +84,7 @@ type Gateway struct {
 	// chatTimeout is how long a call for a whole answer of the conversation API may take.
 	chatTimeout time.Duration
 	chats       agentv1.ChatServiceClient
+	proxies     []netip.Prefix
 	clock       clock.Clock
 	ids         *id.Source
 	logger      *slog.Logger
@@ -122,6 +126,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		botTimeout:  cfg.Timeout + cfg.AnswerTimeout,
 		chatTimeout: cfg.ChatTimeout + chatSlack,
 		chats:       agentv1.NewChatServiceClient(deps.Agent),
+		proxies:     cfg.Proxies,
 		clock:       deps.Clock,
 		ids:         deps.IDs,
 		logger:      deps.Logger,

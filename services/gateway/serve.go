@@ -77,7 +77,7 @@ func (g *Gateway) dispatch(ctx context.Context, c *call) {
 		ProtoMinor: r.ProtoMinor,
 		Header:     forwardHeader(r.Header, c.requestID),
 		Body:       http.NoBody,
-		RemoteAddr: r.RemoteAddr, // told to the services as x-forwarded-for; what the caller says under that name is not
+		RemoteAddr: g.caller(r), // told to the services as x-forwarded-for; what the caller says under that name is not
 	}).WithContext(withCall(ctx, c))
 	g.injectSpan(ctx, inner.Header)
 	if streamed := g.chatCallOf(c); streamed != nil {

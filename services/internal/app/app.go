@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
@@ -98,6 +99,24 @@ func newLogger(o Options) (*slog.Logger, error) {
 	return telemetry.NewLogger(o.Log, o.Settings.LogLevel, format)
 }
 
+// telemetryWithin is how long a stop waits for a collector.
+const telemetryWithin = 2 * time.Second
+
+// briefly has what is left of telemetry sent: a collector that does not answer neither keeps a process from stopping nor makes it fail.
+func (p *process) briefly(what string, shutdown func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, telemetryWithin)
+		defer cancel()
+		if err := shutdown(ctx); err != nil {
+			p.logger.LogAttrs(ctx, slog.LevelWarn, "send the last "+what, slog.Any("error", err))
+		}
+		return nil
+	}
+}
+
+// serviceName is what traces and metrics call every process.
+const serviceName = "prosa"
+
 // newProcess makes what the roles share. Nothing listens yet.
 func newProcess(ctx context.Context, o Options) (*process, error) {
 	plan, err := newPlan(o)
@@ -114,7 +133,13 @@ func newProcess(ctx context.Context, o Options) (*process, error) {
 			return nil, err
 		}
 	}
-	tracing, err := telemetry.NewTracerProvider(ctx, o.Settings.OTLPEndpoint, "prosa", o.Settings.TraceRatio)
+	ids, metrics := id.NewSource(clock.System(), nil), telemetry.NewRegistry()
+	self := ids.New()
+	tracing, err := telemetry.NewTracerProvider(ctx, o.Settings.OTLPEndpoint, serviceName, self, o.Settings.TraceRatio)
+	if err != nil {
+		return nil, err
+	}
+	endMetrics, err := telemetry.SendMetrics(ctx, o.Settings.OTLPEndpoint, serviceName, self, metrics)
 	if err != nil {
 		return nil, err
 	}
@@ -124,14 +149,15 @@ func newProcess(ctx context.Context, o Options) (*process, error) {
 		clock:   clock.System(),
 		box:     box,
 		logger:  logger,
-		metrics: telemetry.NewRegistry(),
+		metrics: metrics,
+		ids:     ids,
 		tracing: tracing,
 		ready:   &readiness{},
 		remote:  map[string]*grpc.ClientConn{},
 		failed:  make(chan error, 1),
 	}
-	p.ids = id.NewSource(p.clock, nil)
-	p.closers.Push("traces", tracing.Shutdown)
+	p.closers.Push("traces", p.briefly("traces", tracing.Shutdown))
+	p.closers.Push("metrics", p.briefly("metrics", endMetrics))
 	return p, nil
 }
 

@@ -220,8 +220,13 @@ func (p *process) startGateway(ctx context.Context) (*frontDoor, error) {
 	if p.tracing.Enabled {
 		deps.Tracing = p.tracing.Provider
 	}
+	proxies, err := p.options.Settings.ProxyPrefixes()
+	if err != nil {
+		return nil, err
+	}
 	front, err := gateway.New(gateway.Config{
 		AnswerTimeout: p.options.Settings.AnswerTimeout, ChatTimeout: p.options.Settings.ChatTimeout,
+		Proxies: proxies,
 	}, deps)
 	if err != nil {
 		return nil, err

@@ -42,6 +42,7 @@ erasure-log: ""
 redis-url: ""
 http-addr: "127.0.0.1:8080"
 grpc-addr: "127.0.0.1:9090"
+trusted-proxies: ""
 metrics-addr: "127.0.0.1:9464"
 pprof: false
 accounts-target: ""
@@ -89,7 +90,7 @@ func TestFlagWinsOverEnvironmentWinsOverFile(t *testing.T) {
 }
 
 func TestWhatIsPrintedCanBeReadAgain(t *testing.T) {
-	settings := parse(t, "", "--egress-allow=10.0.0.0/8,::1", "--no-turns", "--log-level=debug")
+	settings := parse(t, "", "--egress-allow=10.0.0.0/8,::1", "--trusted-proxies=10.1.0.0/16", "--no-turns", "--log-level=debug")
 	var shown strings.Builder
 	require.NoError(t, settings.Print(&shown))
 	require.Equal(t, settings, parse(t, shown.String()))
@@ -133,6 +134,7 @@ func TestValidate(t *testing.T) {
 		{"negative queries", config.Settings{ContactsRate: -1, ContactsDaily: -1}, []string{"contacts-rate", "contacts-daily"}},
 		{"queries over the limit", config.Settings{ContactsRate: 1001, ContactsDaily: 1_000_000_001}, []string{"contacts-rate", "contacts-daily"}},
 		{"calls over the limit", config.Settings{ConversationsRate: 1001}, []string{"conversations-rate"}},
+		{"bad range of proxies", config.Settings{TrustedProxies: []string{"10.0.0.0/8", "proxy"}}, []string{"trusted-proxies"}},
 		{"bad range", config.Settings{EgressAllow: []string{"10.0.0.0/33"}}, []string{"egress-allow"}},
 		{"no time for answers", config.Settings{AnswerTimeout: time.Second - 1}, []string{"answer-timeout"}},
 		{"answers over the limit", config.Settings{AnswerTimeout: 4*time.Minute + 1}, []string{"answer-timeout"}},

@@ -30,10 +30,11 @@ type Settings struct {
 	ErasureLog  string `help:"File that keeps which persons were erased, for the channel role: it belongs to no backup, and keeps them erased when an older backup is put back. Default: erasures.log in the data folder with the embedded store, none with PostgreSQL."`
 	RedisURL    string `name:"redis-url" secret:"" help:"Redis that counts the calls of keys for all processes (redis://…, rediss://…, unix://…); the same in every process. Default: they are counted in PostgreSQL, or in the one process of the embedded store."`
 
-	HTTPAddr    string `name:"http-addr" default:"127.0.0.1:8080" help:"Address of the REST gateway."`
-	GRPCAddr    string `name:"grpc-addr" default:"127.0.0.1:9090" help:"Address of the gRPC services of this process."`
-	MetricsAddr string `default:"127.0.0.1:9464" help:"Address of /metrics, /livez and /readyz."`
-	Pprof       bool   `help:"Serve profiles under /debug/pprof on the metrics address."`
+	HTTPAddr       string   `name:"http-addr" default:"127.0.0.1:8080" help:"Address of the REST gateway."`
+	GRPCAddr       string   `name:"grpc-addr" default:"127.0.0.1:9090" help:"Address of the gRPC services of this process."`
+	TrustedProxies []string `help:"CIDR ranges of the proxies before the gateway, separated by commas: what they say in X-Forwarded-For is the caller's address."`
+	MetricsAddr    string   `default:"127.0.0.1:9464" help:"Address of /metrics, /livez and /readyz."`
+	Pprof          bool     `help:"Serve profiles under /debug/pprof on the metrics address."`
 
 	AccountsTarget string `help:"gRPC target of the accounts role when it runs elsewhere (dns:///…)."`
 	ChannelTarget  string `help:"gRPC target of the channel role when it runs elsewhere."`
@@ -66,7 +67,7 @@ type Settings struct {
 
 	DrainDelay time.Duration `default:"0s" help:"How long a stopping process says that it is not ready, and still serves, so that balancers can turn away; at most 20s."`
 
-	OTLPEndpoint string  `name:"otlp-endpoint" help:"OTLP gRPC endpoint (host:port) for traces. Default: none are made."`
+	OTLPEndpoint string  `name:"otlp-endpoint" help:"OTLP gRPC endpoint (host:port) for traces and metrics. Default: none are sent."`
 	TraceRatio   float64 `default:"1" help:"Part of the traces that is kept, from 0 to 1; the same in every process."`
 	LogLevel     string  `default:"info" enum:"debug,info,warn,error" help:"What is logged: debug, info, warn or error."`
 	LogFormat    string  `default:"auto" enum:"auto,text,json" help:"Form of the log: text, json, or auto (text on a terminal, else json)."`
@@ -141,6 +142,9 @@ func (s *Settings) Validate() error {
 	if _, err := s.EgressPrefixes(); err != nil {
 		faults = append(faults, err)
 	}
+	if _, err := s.ProxyPrefixes(); err != nil {
+		faults = append(faults, err)
+	}
 	for _, limit := range []struct {
 		name        string
 		rate, burst int
@@ -182,8 +186,18 @@ func (s *Settings) Validate() error {
 // EgressPrefixes are the ranges of EgressAllow. A bare address is a range of
 // one.
 func (s *Settings) EgressPrefixes() ([]netip.Prefix, error) {
-	prefixes := make([]netip.Prefix, 0, len(s.EgressAllow))
-	for _, text := range s.EgressAllow {
+	return parsePrefixes("egress-allow", s.EgressAllow)
+}
+
+// ProxyPrefixes are the ranges of TrustedProxies. A bare address is a range of
+// one.
+func (s *Settings) ProxyPrefixes() ([]netip.Prefix, error) {
+	return parsePrefixes("trusted-proxies", s.TrustedProxies)
+}
+
+func parsePrefixes(setting string, texts []string) ([]netip.Prefix, error) {
+	prefixes := make([]netip.Prefix, 0, len(texts))
+	for _, text := range texts {
 		text = strings.TrimSpace(text)
 		if addr, err := netip.ParseAddr(text); err == nil {
 			prefixes = append(prefixes, netip.PrefixFrom(addr, addr.BitLen()))
@@ -191,7 +205,7 @@ func (s *Settings) EgressPrefixes() ([]netip.Prefix, error) {
 		}
 		prefix, err := netip.ParsePrefix(text)
 		if err != nil {
-			return nil, fmt.Errorf("egress-allow: %q is not a CIDR range", text)
+			return nil, fmt.Errorf("%s: %q is not a CIDR range", setting, text)
 		}
 		prefixes = append(prefixes, prefix.Masked())
 	}

@@ -12,8 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/trace/noop"
+	metricspb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	collectorpb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
@@ -86,7 +88,7 @@ func TestRegistryHasProcessAndBuild(t *testing.T) {
 }
 
 func TestTracingWithoutEndpoint(t *testing.T) {
-	tracing, err := telemetry.NewTracerProvider(t.Context(), "", "prosa", 1)
+	tracing, err := telemetry.NewTracerProvider(t.Context(), "", "prosa", "1", 1)
 	require.NoError(t, err)
 	require.False(t, tracing.Enabled)
 	require.IsType(t, noop.TracerProvider{}, tracing.Provider)
@@ -95,7 +97,7 @@ func TestTracingWithoutEndpoint(t *testing.T) {
 
 func TestTracingRefusesNonsense(t *testing.T) {
 	for _, endpoint := range []string{"ftp://host:1", "http://", "://", "http://\x00"} {
-		_, err := telemetry.NewTracerProvider(t.Context(), endpoint, "prosa", 1)
+		_, err := telemetry.NewTracerProvider(t.Context(), endpoint, "prosa", "1", 1)
 		require.Error(t, err, endpoint)
 	}
 }
@@ -138,7 +140,7 @@ func TestTracingSendsByOTLP(t *testing.T) {
 		require.NoError(t, <-served)
 	}()
 	for _, endpoint := range []string{listener.Addr().String(), "http://" + listener.Addr().String()} {
-		tracing, err := telemetry.NewTracerProvider(t.Context(), endpoint, "prosa-agent", 1)
+		tracing, err := telemetry.NewTracerProvider(t.Context(), endpoint, "prosa-agent", "1", 1)
 		require.NoError(t, err)
 		require.True(t, tracing.Enabled)
 		_, span := tracing.Provider.Tracer("test").Start(t.Context(), "turn")
@@ -149,7 +151,60 @@ func TestTracingSendsByOTLP(t *testing.T) {
 }
 
 func TestTracingStartsWithoutACollector(t *testing.T) {
-	tracing, err := telemetry.NewTracerProvider(t.Context(), "127.0.0.1:1", "prosa", 1)
+	tracing, err := telemetry.NewTracerProvider(t.Context(), "127.0.0.1:1", "prosa", "1", 1)
 	require.NoError(t, err)
 	require.NoError(t, tracing.Shutdown(t.Context()))
+}
+
+// meter takes metrics by OTLP.
+type meter struct {
+	metricspb.UnimplementedMetricsServiceServer
+	mu     sync.Mutex
+	values map[string]float64 // by service, instance and name
+}
+
+func (m *meter) Export(_ context.Context, in *metricspb.ExportMetricsServiceRequest) (*metricspb.ExportMetricsServiceResponse, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, resource := range in.GetResourceMetrics() {
+		of := map[string]string{}
+		for _, attr := range resource.GetResource().GetAttributes() {
+			of[attr.GetKey()] = attr.GetValue().GetStringValue()
+		}
+		for _, scope := range resource.GetScopeMetrics() {
+			for _, metric := range scope.GetMetrics() {
+				for _, point := range metric.GetSum().GetDataPoints() {
+					m.values[of["service.name"]+"/"+of["service.instance.id"]+"/"+metric.GetName()] += point.GetAsDouble()
+				}
+			}
+		}
+	}
+	return &metricspb.ExportMetricsServiceResponse{}, nil
+}
+
+func TestMetricsAreSentByOTLP(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	got, server := &meter{values: map[string]float64{}}, grpc.NewServer()
+	metricspb.RegisterMetricsServiceServer(server, got)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	defer func() {
+		server.Stop()
+		require.NoError(t, <-served)
+	}()
+	registry := prometheus.NewRegistry()
+	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "prosa_test_total"})
+	registry.MustRegister(counter)
+	counter.Add(3)
+	shutdown, err := telemetry.SendMetrics(t.Context(), listener.Addr().String(), "prosa", "one", registry)
+	require.NoError(t, err)
+	require.NoError(t, shutdown(t.Context()), "what was counted last is sent at the end")
+	require.Equal(t, map[string]float64{"prosa/one/prosa_test_total": 3}, got.values)
+
+	shutdown, err = telemetry.SendMetrics(t.Context(), "", "prosa", "one", registry)
+	require.NoError(t, err)
+	require.NoError(t, shutdown(t.Context()))
+	_, err = telemetry.SendMetrics(t.Context(), "ftp://collector", "prosa", "one", registry)
+	require.Error(t, err)
 }

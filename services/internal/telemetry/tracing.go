@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -29,25 +30,30 @@ func (t *Tracing) Shutdown(ctx context.Context) error { return t.shutdown(ctx) }
 
 // NewTracerProvider returns tracing that sends spans by OTLP over gRPC to the endpoint, in the background and without ever
 // holding up a call; or tracing that is not enabled when the endpoint is empty. The endpoint is host:port (plain text) or a URL:
-// http:// for plain text, https:// for TLS. service becomes service.name. Nothing is dialled before the first spans are sent, so
+// http:// for plain text, https:// for TLS. service becomes service.name, and instance, which tells the
+// processes of a service apart, service.instance.id. Nothing is dialled before the first spans are sent, so
 // a collector that is down does not keep the process from starting.
 //
 // ratio, from 0 to 1, is the part of the traces that is kept; see sampler.
-func NewTracerProvider(ctx context.Context, otlpEndpoint, service string, ratio float64) (*Tracing, error) {
+func NewTracerProvider(ctx context.Context, otlpEndpoint, service, instance string, ratio float64) (*Tracing, error) {
 	if otlpEndpoint == "" {
 		return &Tracing{Provider: noop.NewTracerProvider(), shutdown: func(context.Context) error { return nil }}, nil
 	}
-	options, err := exporterOptions(otlpEndpoint)
+	host, plain, err := parseEndpoint(otlpEndpoint)
 	if err != nil {
 		return nil, err
+	}
+	options := []otlptracegrpc.Option{otlptracegrpc.WithEndpoint(host)}
+	if plain {
+		options = append(options, otlptracegrpc.WithInsecure())
 	}
 	exporter, err := otlptracegrpc.New(ctx, options...)
 	if err != nil {
 		return nil, fmt.Errorf("start OTLP exporter: %w", err)
 	}
-	described, err := resource.Merge(resource.Default(), resource.NewSchemaless(attribute.String("service.name", service)))
+	described, err := describe(service, instance)
 	if err != nil {
-		return nil, fmt.Errorf("describe process for traces: %w", err)
+		return nil, err
 	}
 	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(described), sdktrace.WithSampler(sampler(ratio)))
 	return &Tracing{Provider: provider, Enabled: true, shutdown: provider.Shutdown}, nil
@@ -61,17 +67,24 @@ func sampler(ratio float64) sdktrace.Sampler {
 	return sdktrace.ParentBased(byID, sdktrace.WithRemoteParentSampled(byID))
 }
 
-func exporterOptions(endpoint string) ([]otlptracegrpc.Option, error) {
+// parseEndpoint reads an OTLP endpoint: host:port, which is plain text, or a URL whose scheme says it.
+func parseEndpoint(endpoint string) (host string, plain bool, err error) {
 	if !strings.Contains(endpoint, "://") {
-		return []otlptracegrpc.Option{otlptracegrpc.WithEndpoint(endpoint), otlptracegrpc.WithInsecure()}, nil
+		return endpoint, true, nil
 	}
 	parsed, err := url.Parse(endpoint)
 	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
-		return nil, fmt.Errorf("OTLP endpoint must be host:port or an http or https URL")
+		return "", false, errors.New("OTLP endpoint must be host:port or an http or https URL")
 	}
-	options := []otlptracegrpc.Option{otlptracegrpc.WithEndpoint(parsed.Host)}
-	if parsed.Scheme == "http" {
-		options = append(options, otlptracegrpc.WithInsecure())
+	return parsed.Host, parsed.Scheme == "http", nil
+}
+
+// describe says whose traces and metrics they are.
+func describe(service, instance string) (*resource.Resource, error) {
+	described, err := resource.Merge(resource.Default(), resource.NewSchemaless(
+		attribute.String("service.name", service), attribute.String("service.instance.id", instance)))
+	if err != nil {
+		return nil, fmt.Errorf("describe process for telemetry: %w", err)
 	}
-	return options, nil
+	return described, nil
 }

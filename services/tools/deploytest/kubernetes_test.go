@@ -1,0 +1,332 @@
+// Package deploytest checks what deploy/ says to Kubernetes and to Docker Compose, without either.
+package deploytest
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	apps "k8s.io/api/apps/v1"
+	autoscaling "k8s.io/api/autoscaling/v2"
+	batch "k8s.io/api/batch/v1"
+	core "k8s.io/api/core/v1"
+	networking "k8s.io/api/networking/v1"
+	policy "k8s.io/api/policy/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	"github.com/stretchr/testify/require"
+)
+
+const deploy = "../../../deploy"
+
+var overlays = []string{"embedded", "postgres", "postgres-ha"}
+
+// object is what every object of Kubernetes is.
+type object interface {
+	runtime.Object
+	meta.Object
+}
+
+// render builds an overlay as `kubectl kustomize` does, and decodes every object into its type; a field that the type does not have
+// is an error.
+func render(t *testing.T, overlay string) []object {
+	t.Helper()
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(deploy, "kubernetes/overlays", overlay))
+	require.NoError(t, err)
+	text, err := built.AsYaml()
+	require.NoError(t, err)
+
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		apps.AddToScheme, autoscaling.AddToScheme, batch.AddToScheme, core.AddToScheme, networking.AddToScheme, policy.AddToScheme,
+		certmanager.AddToScheme,
+	} {
+		require.NoError(t, add(scheme))
+	}
+	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
+	var objects []object
+	documents := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(text)))
+	for {
+		document, err := documents.Read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		decoded, kind, err := decoder.Decode(document, nil, nil)
+		require.NoError(t, err, string(document))
+		o, ok := decoded.(object)
+		require.True(t, ok, kind)
+		objects = append(objects, o)
+	}
+	return objects
+}
+
+// of gives the objects of a type.
+func of[T object](objects []object) (found []T) {
+	for _, o := range objects {
+		if typed, ok := o.(T); ok {
+			found = append(found, typed)
+		}
+	}
+	return found
+}
+
+// workload is what makes pods.
+type workload struct {
+	object
+	template core.PodTemplateSpec
+	selector *meta.LabelSelector // nil for jobs
+}
+
+func workloads(objects []object) (all []workload) {
+	for _, o := range of[*apps.Deployment](objects) {
+		all = append(all, workload{o, o.Spec.Template, o.Spec.Selector})
+	}
+	for _, o := range of[*apps.StatefulSet](objects) {
+		all = append(all, workload{o, o.Spec.Template, o.Spec.Selector})
+	}
+	for _, o := range of[*batch.Job](objects) {
+		all = append(all, workload{o, o.Spec.Template, nil})
+	}
+	return all
+}
+
+func eachOverlay(t *testing.T, run func(t *testing.T, objects []object)) {
+	for _, overlay := range overlays {
+		t.Run(overlay, func(t *testing.T) { run(t, render(t, overlay)) })
+	}
+}
+
+func TestOverlaysHaveWhatTheyPromise(t *testing.T) {
+	count := func(objects []object) map[string]int {
+		kinds := map[string]int{}
+		for _, o := range objects {
+			kinds[o.GetObjectKind().GroupVersionKind().Kind]++
+		}
+		return kinds
+	}
+	five := map[string]int{
+		"Namespace": 1, "ConfigMap": 1, "Deployment": 5, "Job": 1, "HorizontalPodAutoscaler": 5, "PodDisruptionBudget": 5, "Certificate": 6, "Issuer": 2,
+	}
+	for overlay, want := range map[string]map[string]int{
+		"embedded":    {"Namespace": 1, "StatefulSet": 1, "Service": 1, "ServiceAccount": 1, "NetworkPolicy": 1},
+		"postgres":    with(five, map[string]int{"Service": 7, "ServiceAccount": 7, "NetworkPolicy": 7, "StatefulSet": 1}),
+		"postgres-ha": with(five, map[string]int{"Service": 6, "ServiceAccount": 6, "NetworkPolicy": 6}),
+	} {
+		require.Equal(t, want, count(render(t, overlay)), overlay)
+	}
+	for _, scaler := range of[*autoscaling.HorizontalPodAutoscaler](render(t, "postgres-ha")) {
+		require.EqualValues(t, 3, *scaler.Spec.MinReplicas)
+	}
+}
+
+func with(a, b map[string]int) map[string]int {
+	for name, n := range a {
+		b[name] = n
+	}
+	return b
+}
+
+// TestPodsAreHardened checks the habits of Kubernetes' restricted pod security standard, and a few more.
+func TestPodsAreHardened(t *testing.T) {
+	eachOverlay(t, func(t *testing.T, objects []object) {
+		require.Empty(t, of[*core.Secret](objects), "secrets come from the operator")
+		for _, namespace := range of[*core.Namespace](objects) {
+			require.Equal(t, "restricted", namespace.Labels["pod-security.kubernetes.io/enforce"])
+		}
+		for _, account := range of[*core.ServiceAccount](objects) {
+			require.False(t, *account.AutomountServiceAccountToken, account.Name)
+		}
+		accounts := names(of[*core.ServiceAccount](objects))
+		for _, w := range workloads(objects) {
+			pod := w.template.Spec
+			require.Contains(t, accounts, pod.ServiceAccountName, w.GetName())
+			require.False(t, *pod.AutomountServiceAccountToken, w.GetName())
+			require.True(t, *pod.SecurityContext.RunAsNonRoot, w.GetName())
+			require.NotZero(t, *pod.SecurityContext.RunAsUser, w.GetName())
+			require.Equal(t, core.SeccompProfileTypeRuntimeDefault, pod.SecurityContext.SeccompProfile.Type, w.GetName())
+			require.False(t, pod.HostNetwork || pod.HostPID || pod.HostIPC, w.GetName())
+			require.Empty(t, pod.InitContainers)
+			for _, volume := range pod.Volumes {
+				require.Nil(t, volume.HostPath, w.GetName())
+			}
+			for _, c := range pod.Containers {
+				at := w.GetName() + "/" + c.Name
+				require.False(t, *c.SecurityContext.AllowPrivilegeEscalation, at)
+				require.True(t, *c.SecurityContext.ReadOnlyRootFilesystem, at)
+				require.Equal(t, []core.Capability{"ALL"}, c.SecurityContext.Capabilities.Drop, at)
+				require.Empty(t, c.SecurityContext.Capabilities.Add, at)
+				for _, list := range []core.ResourceList{c.Resources.Requests, c.Resources.Limits} {
+					require.Contains(t, list, core.ResourceCPU, at)
+					require.Contains(t, list, core.ResourceMemory, at)
+				}
+				require.Regexp(t, `:[0-9]`, c.Image, "%s: a version, not what is newest today", at)
+				for _, env := range c.Env {
+					secret := regexp.MustCompile(`KEY$|PASSWORD$|_URL$`).MatchString(env.Name)
+					require.False(t, secret && env.Value != "", "%s: %s comes from a Secret", at, env.Name)
+				}
+				if w.selector == nil {
+					continue // a job ends by itself
+				}
+				require.NotNil(t, c.StartupProbe, at)
+				require.NotNil(t, c.ReadinessProbe, at)
+				require.NotNil(t, c.LivenessProbe, at)
+				if c.Name == "prosa" {
+					require.Equal(t, "livez", *c.LivenessProbe.GRPC.Service, "a store that is away restarts nobody")
+					require.Equal(t, "readyz", *c.ReadinessProbe.GRPC.Service)
+					require.Greater(t, *pod.TerminationGracePeriodSeconds, int64(25+10), "the drain and the stop fit in")
+				}
+			}
+		}
+	})
+}
+
+// TestReferencesAreMet checks that what names something else names something that there is.
+func TestReferencesAreMet(t *testing.T) {
+	eachOverlay(t, func(t *testing.T, objects []object) {
+		all := workloads(objects)
+		matching := func(selector labels.Selector) (found []workload) {
+			for _, w := range all {
+				if selector.Matches(labels.Set(w.template.Labels)) {
+					found = append(found, w)
+				}
+			}
+			return found
+		}
+		selects := func(name string, s *meta.LabelSelector) []workload {
+			selector, err := meta.LabelSelectorAsSelector(s)
+			require.NoError(t, err, name)
+			found := matching(selector)
+			require.NotEmpty(t, found, name)
+			return found
+		}
+		for _, o := range objects {
+			if o.GetObjectKind().GroupVersionKind().Kind != "Namespace" {
+				require.Equal(t, "prosa", o.GetNamespace(), o.GetName())
+			}
+		}
+		for _, w := range all {
+			if w.selector != nil {
+				require.Len(t, selects(w.GetName(), w.selector), 1, "%s owns its pods alone", w.GetName())
+			}
+			configured := names(of[*core.ConfigMap](objects))
+			issued := map[string]bool{}
+			for _, c := range of[*certmanager.Certificate](objects) {
+				issued[c.Spec.SecretName] = true
+			}
+			for _, volume := range w.template.Spec.Volumes {
+				require.True(t, volume.Secret == nil || issued[volume.Secret.SecretName], "%s: a certificate for %s", w.GetName(), volume.Name)
+			}
+			for _, c := range w.template.Spec.Containers {
+				for _, from := range c.EnvFrom {
+					require.Contains(t, configured, from.ConfigMapRef.Name)
+				}
+			}
+		}
+		for _, service := range of[*core.Service](objects) {
+			backends := matching(labels.SelectorFromSet(service.Spec.Selector))
+			require.Len(t, backends, 1, service.Name)
+			for _, port := range service.Spec.Ports {
+				require.True(t, slices.ContainsFunc(backends[0].template.Spec.Containers[0].Ports, func(p core.ContainerPort) bool {
+					return p.Name == port.TargetPort.StrVal
+				}), "%s: port %s", service.Name, port.Name)
+			}
+		}
+		for _, budget := range of[*policy.PodDisruptionBudget](objects) {
+			require.Len(t, selects(budget.Name, budget.Spec.Selector), 1)
+		}
+		for _, rule := range of[*networking.NetworkPolicy](objects) {
+			selects(rule.Name, &rule.Spec.PodSelector)
+		}
+		deployments := names(of[*apps.Deployment](objects))
+		for _, scaler := range of[*autoscaling.HorizontalPodAutoscaler](objects) {
+			require.Contains(t, deployments, scaler.Spec.ScaleTargetRef.Name)
+		}
+		issuers := names(of[*certmanager.Issuer](objects))
+		for _, certificate := range of[*certmanager.Certificate](objects) {
+			require.Contains(t, issuers, certificate.Spec.IssuerRef.Name)
+		}
+	})
+}
+
+// TestEveryPodIsBehindANetworkPolicy checks that nobody may come in, or go out, who is not named.
+func TestEveryPodIsBehindANetworkPolicy(t *testing.T) {
+	eachOverlay(t, func(t *testing.T, objects []object) {
+		for _, w := range workloads(objects) {
+			for _, direction := range []networking.PolicyType{networking.PolicyTypeIngress, networking.PolicyTypeEgress} {
+				require.True(t, slices.ContainsFunc(of[*networking.NetworkPolicy](objects), func(p *networking.NetworkPolicy) bool {
+					selector, err := meta.LabelSelectorAsSelector(&p.Spec.PodSelector)
+					require.NoError(t, err)
+					return slices.Contains(p.Spec.PolicyTypes, direction) && selector.Matches(labels.Set(w.template.Labels))
+				}), "%s of %s", direction, w.GetName())
+			}
+		}
+	})
+}
+
+// TestTargetsAreServices checks the settings that say where the other roles are, and that each shows a certificate of the name by which
+// it is dialled.
+func TestTargetsAreServices(t *testing.T) {
+	for _, overlay := range []string{"postgres", "postgres-ha"} {
+		objects := render(t, overlay)
+		certificates := map[string]bool{}
+		for _, c := range of[*certmanager.Certificate](objects) {
+			for _, name := range c.Spec.DNSNames {
+				certificates[name] = true
+			}
+		}
+		targets := 0
+		for name, value := range of[*core.ConfigMap](objects)[0].Data {
+			if !strings.HasSuffix(name, "_TARGET") {
+				continue
+			}
+			targets++
+			host, found := strings.CutSuffix(strings.TrimPrefix(value, "dns:///"), ":9090")
+			require.True(t, found, value)
+			require.True(t, certificates[host], value)
+			service := slices.IndexFunc(of[*core.Service](objects), func(s *core.Service) bool { return s.Name == host })
+			require.GreaterOrEqual(t, service, 0, value)
+			require.Equal(t, core.ClusterIPNone, of[*core.Service](objects)[service].Spec.ClusterIP, "callers balance by themselves")
+		}
+		require.Equal(t, 4, targets)
+	}
+}
+
+// TestSettingsExist checks every environment variable against what the program knows.
+func TestSettingsExist(t *testing.T) {
+	known := settings(t)
+	eachOverlay(t, func(t *testing.T, objects []object) {
+		for _, m := range of[*core.ConfigMap](objects) {
+			for name := range m.Data {
+				require.Contains(t, known, name)
+			}
+		}
+		for _, w := range workloads(objects) {
+			for _, c := range w.template.Spec.Containers {
+				for _, env := range c.Env {
+					require.True(t, !strings.HasPrefix(env.Name, "PROSA_") || slices.Contains(known, env.Name), env.Name)
+				}
+			}
+		}
+	})
+}
+
+func names[T object](objects []T) (all []string) {
+	for _, o := range objects {
+		all = append(all, o.GetName())
+	}
+	return all
+}
