@@ -26,7 +26,7 @@ type composed struct {
 // only the hosts of Docker's network become ports of this machine.
 func TestComposeWithoutDocker(t *testing.T) {
 	services := readCompose(t)
-	database := testkit.Postgres(t)
+	database, redis := testkit.Postgres(t), testkit.Redis(t).URL
 	ports := map[string]string{}
 	for _, role := range harness.Roles {
 		addr, err := harness.FreeAddr()
@@ -42,6 +42,8 @@ func TestComposeWithoutDocker(t *testing.T) {
 			switch name {
 			case "PROSA_DATABASE_URL":
 				value = database
+			case "PROSA_REDIS_URL":
+				value = redis
 			case "PROSA_OTLP_ENDPOINT", "PROSA_ROOT_KEY":
 				continue // nobody takes traces here, and the tests have a key of their own
 			}

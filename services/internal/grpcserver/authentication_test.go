@@ -18,6 +18,7 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/auth"
 	"github.com/prosa-chat/prosa/services/internal/grpcclient"
 	"github.com/prosa-chat/prosa/services/internal/grpcserver"
+	"github.com/prosa-chat/prosa/services/internal/mtls/mtlstest"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
 
@@ -99,8 +100,8 @@ func TestOpenCallsSeeTheirToken(t *testing.T) {
 // TestInternalCalls is the wall around the internal RPCs: who gets in by which door, whatever they send.
 func TestInternalCalls(t *testing.T) {
 	f := newFixture(t)
-	authority := newAuthority(t)
-	files := authority.issue(t, "prosa")
+	authority := mtlstest.NewAuthority(t)
+	files := authority.Issue(t, "prosa")
 	serverTLS, err := files.Server()
 	require.NoError(t, err)
 	clientTLS, err := files.Client("prosa")
@@ -132,13 +133,13 @@ func TestInternalCalls(t *testing.T) {
 		require.NoError(t, lookup(conn))
 	})
 	t.Run("TLS without a certificate", func(t *testing.T) {
-		conn, _ := f.network(t, grpcserver.Options{Credentials: serverTLS}, grpcclient.Options{Credentials: authority.anonymous(t)})
+		conn, _ := f.network(t, grpcserver.Options{Credentials: serverTLS}, grpcclient.Options{Credentials: authority.Anonymous(t, "prosa")})
 		refused(t, lookup(conn))
 		_, err := accountsv1.NewAccountsServiceClient(conn).GetInstance(with(t.Context(), "x-api-key", manageKey), &accountsv1.GetInstanceRequest{Instance: "acme"})
 		require.NoError(t, err, "a key is enough for what is public")
 	})
 	t.Run("TLS with a certificate of another authority", func(t *testing.T) {
-		stranger := newAuthority(t).issue(t, "prosa")
+		stranger := mtlstest.NewAuthority(t).Issue(t, "prosa")
 		stranger.CA = files.CA // it believes ours, but shows its own
 		credentials, err := stranger.Client("prosa")
 		require.NoError(t, err)
