@@ -44,6 +44,8 @@ func TestComposeWithoutDocker(t *testing.T) {
 				value = database
 			case "PROSA_REDIS_URL":
 				value = redis
+			case "PROSA_ERASURE_LOG":
+				value = filepath.Join(t.TempDir(), filepath.Base(value))
 			case "PROSA_OTLP_ENDPOINT", "PROSA_ROOT_KEY":
 				continue // nobody takes traces here, and the tests have a key of their own
 			}

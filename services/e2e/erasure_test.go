@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -114,7 +115,7 @@ func (p *plantation) tell(ctx context.Context, t *testing.T, identifier, text st
 		ID string `json:"id"`
 	}
 	created := p.call(ctx, t, http.MethodPost, "/conversation/create/"+p.setup.AgentID, p.setup.Key, map[string]any{
-		"identifier": identifier, "metadata": map[string]any{"who": text},
+		"identifier": identifier, "meta": map[string]any{"who": text},
 	})
 	require.NoError(t, json.Unmarshal([]byte(created), &made), created)
 	require.NotEmpty(t, made.ID, created)
@@ -124,7 +125,7 @@ func (p *plantation) tell(ctx context.Context, t *testing.T, identifier, text st
 	p.call(ctx, t, http.MethodPost, "/conversation/message/feedback/"+made.ID, p.setup.Key, map[string]any{"feedback": "like"})
 	// One in which nothing is said.
 	p.call(ctx, t, http.MethodPost, "/conversation/create/"+p.setup.AgentID, p.setup.Key, map[string]any{
-		"identifier": identifier, "metadata": map[string]any{"who": text},
+		"identifier": identifier, "meta": map[string]any{"who": text},
 	})
 }
 
@@ -243,6 +244,7 @@ func TestErasure(t *testing.T) {
 		require.Equal(t, "7", counts["messages"])
 
 		require.Empty(t, traces(ctx, t, settings, gone))
+		require.Empty(t, has(newBackup(ctx, t, settings), gone), "a new backup has it")
 		status, answer = p.try(ctx, t, http.MethodGet, p.contact(goneIdentifier), harness.RootKey, nil)
 		require.Equal(t, http.StatusNotFound, status, answer)
 		status, answer = p.try(ctx, t, http.MethodPost, "/contacts/"+p.setup.Instance, p.setup.Key, map[string]any{"filters": map[string]any{"identifier": goneIdentifier}})
@@ -286,6 +288,21 @@ func TestErasure(t *testing.T) {
 		require.NoError(t, prosa.Stop())
 		require.Empty(t, traces(ctx, t, settings, gone))
 	})
+}
+
+// newBackup is what a backup that is made now holds. That of PostgreSQL is what its tables hold.
+func newBackup(ctx context.Context, t *testing.T, settings map[string]string) []byte {
+	t.Helper()
+	if settings["database-url"] != "" {
+		return nil
+	}
+	file := filepath.Join(t.TempDir(), "prosa.tar")
+	output, err := exec.CommandContext(ctx, binary, "backup", file, "--data-dir="+settings["data-dir"]).CombinedOutput()
+	require.NoError(t, err, string(output))
+	content, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NotEmpty(t, has(content, []string{"bia"}), "else this shows nothing")
+	return content
 }
 
 // TestErasureWhileTalking erases a person again and again while they write by

@@ -182,7 +182,12 @@ func checkArrivals(t *testing.T, receiver *harness.Receiver, accepted map[string
 	}
 	// A killed process had at most one delivery a conversation under way.
 	require.LessOrEqual(t, repeated, kills*len(accepted))
+	checkOrder(t, receiver, accepted)
+}
 
+// checkOrder compares the first arrivals with what was acknowledged.
+func checkOrder(t *testing.T, receiver *harness.Receiver, accepted map[string][]string) {
+	t.Helper()
 	sequences := map[string]int64{}
 	arrived := map[string][]string{}
 	owner := map[string]string{}

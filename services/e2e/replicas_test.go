@@ -1,0 +1,206 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/prosa-chat/prosa/services/e2e/internal/harness"
+	"github.com/prosa-chat/prosa/services/internal/mtls/mtlstest"
+	"github.com/prosa-chat/prosa/services/internal/testkit"
+)
+
+const (
+	// replicaKillEvery is how long a cluster lives between two kills, replicaKills how many there are: a minute in all.
+	replicaKillEvery = 3 * time.Second
+	replicaKills     = 20
+	replicaPersons   = 20
+	// betweenWords is how long a person is quiet after each message.
+	betweenWords = 50 * time.Millisecond
+)
+
+// TestReplicasKilledUnderLoad has two processes of every role on one
+// PostgreSQL. For a minute one of the ten is killed with -9 every three seconds
+// and comes back, while people go on talking by both gateways. Nothing
+// acknowledged is lost, answers are in order, and what arrives twice was under
+// way at a kill.
+func TestReplicasKilledUnderLoad(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes more than a minute")
+	}
+	t.Parallel()
+	ctx := within(t, 5*time.Minute)
+	random := newRandom(t)
+	cluster := startReplicated(ctx, t, nil)
+	receiver := receive(t, nil)
+	client := harness.NewClient(cluster.HTTP)
+	t.Cleanup(client.Close)
+	setup := setUp(ctx, t, client, receiver.URL)
+
+	ledger := newLedger()
+	talking, quiet := context.WithCancel(ctx)
+	defer quiet()
+	var senders sync.WaitGroup
+	for person := range replicaPersons {
+		senders.Go(func() { converse(ctx, talking, t, clientsOf(cluster, nil), setup.ChannelID, person, ledger) })
+	}
+	for range replicaKills {
+		time.Sleep(replicaKillEvery)
+		require.NoError(t, cluster.KillAndRestart(random.IntN(cluster.Size())))
+	}
+	quiet()
+	senders.Wait()
+	require.NoError(t, cluster.WaitReady(ctx))
+	accepted, total := ledger.accepted(), 0
+	for _, texts := range accepted {
+		total += len(texts)
+	}
+	require.Greater(t, total, replicaPersons*replicaKills, "people were answered all the time")
+	require.NoError(t, receiver.WaitCount(ctx, total), "acknowledged messages without an answer")
+	checkOrder(t, receiver, accepted)
+	// A process that died had a delivery of each of its lanes under way at most.
+	repeated := len(receiver.All()) - len(receiver.First())
+	require.LessOrEqual(t, repeated, replicaKills*replicaPersons)
+	t.Logf("%d messages, %d kills, %d arrived more than once", total, replicaKills, repeated)
+}
+
+// TestRollingRestart replaces the certificates of a cluster and restarts its
+// ten processes, one after the other, while people talk: every call is answered,
+// by one gateway or the other, and no answer is a fault but the documented 503
+// of a gateway that is leaving.
+func TestRollingRestart(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	t.Parallel()
+	ctx := within(t, 4*time.Minute)
+	authority, folder := mtlstest.NewAuthority(t), t.TempDir()
+	var names []string
+	for _, role := range harness.Roles {
+		names = append(names, harness.RoleName(role))
+	}
+	files := authority.IssueTo(t, folder, names...)
+	cluster := startReplicated(ctx, t, map[string]string{
+		"drain-delay": "500ms", "tls-cert": files.Cert, "tls-key": files.Key, "tls-ca": files.CA,
+	})
+	receiver := receive(t, nil)
+	client := harness.NewClient(cluster.HTTP)
+	t.Cleanup(client.Close)
+	setup := setUp(ctx, t, client, receiver.URL)
+
+	ledger := newLedger()
+	watch := &faultWatch{}
+	talking, quiet := context.WithCancel(ctx)
+	defer quiet()
+	var senders sync.WaitGroup
+	for person := range replicaPersons {
+		senders.Go(func() { converse(ctx, talking, t, clientsOf(cluster, watch), setup.ChannelID, person, ledger) })
+	}
+	for process := range cluster.Size() {
+		authority.IssueTo(t, folder, names...)
+		require.NoError(t, cluster.Restart(ctx, process))
+	}
+	quiet()
+	senders.Wait()
+	accepted, total := ledger.accepted(), 0
+	for _, texts := range accepted {
+		total += len(texts)
+	}
+	require.NoError(t, receiver.WaitCount(ctx, total))
+	checkOrder(t, receiver, accepted)
+	require.Equal(t, len(receiver.First()), len(receiver.All()), "what was in flight was finished: nothing arrives twice")
+	require.Empty(t, watch.faults)
+	t.Logf("%d messages, %d times 503 with Retry-After", total, watch.leaving)
+}
+
+// faultWatch looks at every answer that passes.
+type faultWatch struct {
+	mu      sync.Mutex
+	leaving int
+	faults  []string
+}
+
+// watched has the answers of a client looked at.
+func (w *faultWatch) watched(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(request *http.Request) (*http.Response, error) {
+		response, err := next.RoundTrip(request)
+		if err == nil && response.StatusCode >= http.StatusInternalServerError {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if response.StatusCode == http.StatusServiceUnavailable && response.Header.Get("Retry-After") != "" {
+				w.leaving++
+			} else {
+				w.faults = append(w.faults, response.Status)
+			}
+		}
+		return response, err
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
+
+// clientsOf makes a client of each gateway; watch may be nil.
+func clientsOf(cluster *harness.Cluster, watch *faultWatch) (clients []*harness.Client) {
+	for _, gateway := range cluster.Gateways {
+		client := harness.NewClient(gateway)
+		if watch != nil {
+			client.HTTP.Transport = watch.watched(client.HTTP.Transport)
+		}
+		clients = append(clients, client)
+	}
+	return clients
+}
+
+// startReplicated starts two processes of every role.
+func startReplicated(ctx context.Context, t *testing.T, besides map[string]string) *harness.Cluster {
+	t.Helper()
+	settings := map[string]string{"data-dir": t.TempDir(), "database-url": testkit.Postgres(t)}
+	maps.Copy(settings, besides)
+	migrate(t, settings["database-url"])
+	cluster, err := harness.StartReplicated(ctx, binary, settings, 2)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		err := cluster.Stop()
+		if t.Failed() {
+			t.Logf("prosa wrote:\n%s", cluster.Output())
+		}
+		require.NoError(t, err)
+	})
+	return cluster
+}
+
+// converse sends a person's messages, each until one of the gateways has
+// acknowledged it, as long as talking goes on.
+func converse(ctx, talking context.Context, t *testing.T, clients []*harness.Client, channelID string, person int, ledger *ledger) {
+	for _, client := range clients {
+		defer client.Close()
+	}
+	name := fmt.Sprintf("person-%d", person)
+	for i := 0; talking.Err() == nil; i++ {
+		text := fmt.Sprintf("%s message %d", name, i)
+		for try := person; ; try++ {
+			status, _, err := clients[try%len(clients)].Send(ctx, channelID, name, text, text)
+			if err == nil && status == http.StatusOK {
+				break
+			}
+			if err == nil && status < 500 {
+				t.Errorf("a message was refused with %d", status)
+				return
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		ledger.add(name, text)
+		time.Sleep(betweenWords)
+	}
+}
