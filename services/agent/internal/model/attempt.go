@@ -14,6 +14,7 @@ import (
 	"github.com/openai/openai-go/v3/option"
 
 	"github.com/prosa-chat/prosa/services/agent/internal/flow"
+	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/egress"
 	"github.com/prosa-chat/prosa/services/internal/webhook"
 )
@@ -54,6 +55,7 @@ func (a *attempt) run(ctx context.Context) (*flow.Reply, error) {
 		a.mayRetry = a.mayRetry && a.watch.first.IsZero()
 		return nil, err
 	}
+	a.body.finish(a.client.deps.Clock)
 	return reply, nil
 }
 
@@ -134,6 +136,24 @@ func (b *bounded) Read(p []byte) (int, error) {
 		return 0, errTooLarge
 	}
 	return n, err
+}
+
+// finishWithin is how long the end of a stream is waited for when the model has ended. It follows at once where an endpoint means well.
+const finishWithin = 20 * time.Millisecond
+
+// finish reads what is left of a stream, which nobody needs: a connection that was read to its end serves the next request too.
+func (b *bounded) finish(c clock.Clock) {
+	timer := c.NewTimer(finishWithin)
+	defer timer.Stop()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = io.Copy(io.Discard, b) // it ends with the stream, its bounds, or its being closed
+	}()
+	select {
+	case <-ended:
+	case <-timer.C():
+	}
 }
 
 // Close closes the stream.

@@ -265,3 +265,28 @@ func TestManyStreams(t *testing.T) {
 	}
 	all.Wait()
 }
+
+func TestAConnectionServesMoreThanOneStream(t *testing.T) {
+	f := newFixture(t, modeltest.Says("um", " dois"))
+	for range 3 {
+		_, err := f.ask(t)
+		require.NoError(t, err)
+	}
+	asked := f.server.Requests()
+	require.Len(t, asked, 3)
+	require.Equal(t, asked[0].Remote, asked[1].Remote)
+	require.Equal(t, asked[0].Remote, asked[2].Remote)
+}
+
+func TestAStreamThatDoesNotEndIsLeft(t *testing.T) {
+	f := newFixture(t, func(s *modeltest.Stream) {
+		s.Delta(map[string]any{"content": "pronto"}, "stop")
+		s.Wait() // the model has ended, the stream goes on
+	})
+	f.heard = make(chan string, 1)
+	done := f.later(t)
+	require.Equal(t, "pronto", <-f.heard)
+	f.clock.AwaitTimers(3) // of the token that would be next, of the whole, and of the end
+	f.clock.Advance(20 * time.Millisecond)
+	require.NoError(t, <-done)
+}

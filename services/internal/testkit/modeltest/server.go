@@ -15,6 +15,8 @@ import (
 
 // Request is what the server was asked.
 type Request struct {
+	// Remote is the caller's address, the same for all requests of one connection.
+	Remote string `json:"-"`
 	Path   string
 	Header http.Header
 	// Raw is the body; the rest is what it says.
@@ -85,7 +87,7 @@ func (s *Server) Requests() []*Request {
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	asked := &Request{Path: r.URL.Path, Header: r.Header.Clone()}
+	asked := &Request{Path: r.URL.Path, Header: r.Header.Clone(), Remote: r.RemoteAddr}
 	var err error
 	if asked.Raw, err = io.ReadAll(io.LimitReader(r.Body, 4<<20)); err == nil {
 		err = json.Unmarshal(asked.Raw, asked)
