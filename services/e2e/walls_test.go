@@ -188,9 +188,9 @@ func (w *world) checkOwn(t *testing.T, method protoreflect.MethodDescriptor) {
 	}
 }
 
-// usedToday is how often a key was used: a snapshot itself uses one of the
-// place.
-var usedToday = regexp.MustCompile(`"today":[0-9]+,`)
+// usedToday is how often a key was used, and when it was last, which is noted by
+// and by: a snapshot itself uses one of the place.
+var usedToday = regexp.MustCompile(`"today":[0-9]+,|"lastUseTime":"[^"]*",`)
 
 // snapshot is everything that the root key, and a key of the place, can read of
 // it.

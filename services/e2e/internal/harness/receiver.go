@@ -82,17 +82,26 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	}
 	r.mu.Lock()
 	r.all = append(r.all, delivery)
-	close(r.changed)
-	r.changed = make(chan struct{})
+	r.wake()
 	r.mu.Unlock()
 
 	status, text := http.StatusOK, `{"status":"ok"}`
 	if r.answer != nil {
 		status, text = r.answer(delivery)
+		// Who waits may go by what answer has counted.
+		r.mu.Lock()
+		r.wake()
+		r.mu.Unlock()
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, text) // the sender is gone when this fails
+}
+
+// wake has Wait look again; the caller holds the lock.
+func (r *Receiver) wake() {
+	close(r.changed)
+	r.changed = make(chan struct{})
 }
 
 // All gives every webhook so far, repeated ones included.
