@@ -165,46 +165,15 @@ func (s *personServer) erase(ctx context.Context, record erasure.Record, identif
 
 // RestoreErasures erases again who came back with an older copy of the store.
 func (s *personServer) RestoreErasures(ctx context.Context, r *contactsv1.RestoreErasuresRequest) (*contactsv1.RestoreErasuresResponse, error) {
-	records := make([]erasure.Record, len(r.GetRecords()))
-	for n, record := range r.GetRecords() {
-		records[n] = erasure.Record{Instance: record.GetInstance(), Person: record.GetPerson(), Cut: record.GetCutTime().AsTime()}
-	}
-	erased, err := s.restore(ctx, records)
-	if err != nil {
-		return nil, rpcerr.FromStore(err)
-	}
-	return &contactsv1.RestoreErasuresResponse{Erased: erased}, nil
-}
-
-func (s *personServer) restore(ctx context.Context, records []erasure.Record) (erased int64, err error) {
-	missing, err := s.store.MissingErasures(ctx, records)
-	if err != nil || len(missing) == 0 {
-		return 0, err
-	}
-	for _, r := range missing { // nothing of them comes in from now on, found or not
-		if err := s.store.BeginErasure(ctx, r); err != nil {
-			return 0, err
-		}
-	}
-	err = erasure.Find(ctx, s.hasher, missing, s.store.Identifiers, func(ctx context.Context, r erasure.Record, identifier string) error {
-		erased++
+	restorer := erasure.Restorer{Store: s.store, Hasher: s.hasher, Scrubber: s.scrubber, Clock: s.clock}
+	erased, err := restorer.Restore(ctx, erasure.RecordsOf(r.GetRecords()), func(ctx context.Context, r erasure.Record, identifier string) error {
 		_, err := s.erase(ctx, r, identifier)
 		return err
 	})
 	if err != nil {
-		return erased, err
+		return nil, rpcerr.FromStore(err)
 	}
-	if missing, err = s.store.MissingErasures(ctx, missing); err != nil {
-		return erased, err
-	}
-	for _, r := range missing { // of whom there was nothing
-		r.Counts = map[string]int64{}
-		if err := s.store.FinishErasure(ctx, r, s.clock.Now()); err != nil {
-			return erased, err
-		}
-	}
-	s.scrubber.Scrub(ctx)
-	return erased, nil
+	return &contactsv1.RestoreErasuresResponse{Erased: erased}, nil
 }
 
 // fromErased makes of the store's answer about an erased person what the caller is told: that it is final.

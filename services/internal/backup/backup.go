@@ -17,9 +17,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
+	"github.com/prosa-chat/prosa/services/internal/durable"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 )
 
@@ -76,7 +76,7 @@ func Create(ctx context.Context, source Source, now time.Time, target string) (e
 	if err := os.Link(archive, target); err != nil {
 		return fmt.Errorf("make backup: %w", err)
 	}
-	return syncFolder(filepath.Dir(target))
+	return durable.SyncFolder(filepath.Dir(target))
 }
 
 func create(ctx context.Context, source Source, now time.Time, folder, archive string) (err error) {
@@ -147,17 +147,8 @@ func add(w *tar.Writer, path, name string, now time.Time) (added entry, err erro
 	return entry{Name: name, Size: info.Size(), SHA256: hex.EncodeToString(sum.Sum(nil))}, nil
 }
 
-// syncFolder puts the names in a folder on disk.
-func syncFolder(path string) (err error) {
-	folder, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
-}
-
 // extract unpacks an archive into an empty folder, and checks that it is whole: that every file is as it was, and that those which must
-// be there are, and no others. It reads nothing behind the size that the manifest's archive has.
+// be there are, and no others.
 func extract(archive, folder string, must, may []string) (m manifest, err error) {
 	in, err := os.Open(archive)
 	if err != nil {
@@ -200,7 +191,7 @@ func extract(archive, folder string, must, may []string) (m manifest, err error)
 			return manifest{}, fmt.Errorf("the backup lacks %s", name)
 		}
 	}
-	return m, syncFolder(folder)
+	return m, durable.SyncFolder(folder)
 }
 
 // maxManifest is more than a manifest takes, in bytes.
@@ -228,6 +219,3 @@ func databases(stores []string) []string {
 	}
 	return names
 }
-
-// storeOf is the store that a database file belongs to.
-func storeOf(name string) string { return strings.TrimSuffix(name, filepath.Ext(name)) }

@@ -7,8 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"github.com/prosa-chat/prosa/services/internal/durable"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 )
 
@@ -120,15 +122,17 @@ func (t *Target) swap(folder string, m manifest, now time.Time) (aside string, e
 	if err := os.RemoveAll(staging); err != nil { // of a restore that was interrupted
 		return "", err
 	}
-	if err := errors.Join(os.Rename(folder, staging), syncFolder(t.DataDir)); err != nil {
+	if err := errors.Join(os.Rename(folder, staging), durable.SyncFolder(t.DataDir)); err != nil {
 		return "", err
 	}
 	aside = filepath.Join(t.DataDir, asidePrefix+now.UTC().Format("20060102T150405Z"))
 	var old []string
+	for _, options := range t.Stores {
+		old = append(old, sqldb.Files(options.Service)...)
+	}
 	for _, e := range m.Entries {
-		old = append(old, e.Name)
-		if filepath.Ext(e.Name) == filepath.Ext(sqldb.Files("x")[0]) {
-			old = append(old, sqldb.Files(storeOf(e.Name))[1:]...)
+		if slices.Contains(t.Keys, e.Name) {
+			old = append(old, e.Name)
 		}
 	}
 	moved := false
@@ -142,7 +146,7 @@ func (t *Target) swap(folder string, m manifest, now time.Time) (aside string, e
 			return "", err
 		}
 	}
-	if err := errors.Join(syncFolder(t.DataDir), os.RemoveAll(staging), syncFolder(t.DataDir)); err != nil {
+	if err := errors.Join(durable.SyncFolder(t.DataDir), os.RemoveAll(staging), durable.SyncFolder(t.DataDir)); err != nil {
 		return "", err
 	}
 	if !moved {

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/prosa-chat/prosa/services/internal/durable"
 )
 
 // Entry is a line of the log.
@@ -42,18 +44,10 @@ func OpenLog(path string) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open erasure log: %w", err)
 	}
-	if err := errors.Join(file.Sync(), file.Close(), syncFolder(filepath.Dir(path))); err != nil {
+	if err := errors.Join(file.Sync(), file.Close(), durable.SyncFolder(filepath.Dir(path))); err != nil {
 		return nil, fmt.Errorf("open erasure log: %w", err)
 	}
 	return &Log{path: path}, nil
-}
-
-func syncFolder(folder string) error {
-	dir, err := os.Open(folder)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // Append adds an entry. When it returns nil the entry is on disk.

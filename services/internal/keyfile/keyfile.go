@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/prosa-chat/prosa/services/internal/durable"
 )
 
 // keyBytes is how many random bytes a made key has: 256 bits.
@@ -79,19 +81,10 @@ func publish(folder, path, key string) (made bool, err error) {
 	}
 	switch err := os.Link(file.Name(), path); {
 	case err == nil:
-		return true, syncFolder(folder)
+		return true, durable.SyncFolder(folder)
 	case errors.Is(err, fs.ErrExist):
 		return false, nil
 	default:
 		return false, err
 	}
-}
-
-// syncFolder makes the new name itself durable.
-func syncFolder(folder string) error {
-	dir, err := os.Open(folder)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -4,7 +4,6 @@ package ratelimit
 
 import (
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -32,19 +31,6 @@ type Decision struct {
 	// Reset is when Remaining will be larger than it is now; zero when nothing counts.
 	Reset time.Duration
 }
-
-// Policy is the limit as the header RateLimit-Policy writes it (draft-ietf-httpapi-ratelimit-headers): "second";q=10;w=1. name
-// names the window.
-func (d Decision) Policy(name string) string {
-	return strconv.Quote(name) + fmt.Sprintf(";q=%d;w=%d", d.Window.Limit, ceilSeconds(d.Window.Per))
-}
-
-// Header is the state of the limit as the header RateLimit writes it: "second";r=9;t=1.
-func (d Decision) Header(name string) string {
-	return strconv.Quote(name) + fmt.Sprintf(";r=%d;t=%d", d.Remaining, ceilSeconds(d.Reset))
-}
-
-func ceilSeconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
 // maxKeys is how many keys a limiter holds before it throws out one that might still count: some 40 MiB at 20 calls a window.
 const maxKeys = 65_536

@@ -137,14 +137,6 @@ func TestClockThatStepsBack(t *testing.T) {
 	require.True(t, l.Take("a").Allowed)
 }
 
-func TestHeaders(t *testing.T) {
-	manual := clock.NewManual(start)
-	l := New(Window{Limit: 10, Per: time.Second}, manual)
-	d := l.Take("a")
-	require.Equal(t, `"second";q=10;w=1`, d.Policy("second"))
-	require.Equal(t, `"second";r=9;t=1`, d.Header("second"))
-}
-
 func TestWindowWithoutALimitIsAMistake(t *testing.T) {
 	require.Panics(t, func() { New(Window{Limit: 0, Per: time.Second}, clock.NewManual(start)) })
 	require.Panics(t, func() { New(Window{Limit: 1}, clock.NewManual(start)) })

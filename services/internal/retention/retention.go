@@ -1,16 +1,7 @@
 // Package retention deletes what is finished and older than an instance keeps: a worker of each service that stores anything about
 // persons, in short batches, in one process at a time. What is pending is never deleted, nor are the records of erasures.
 //
-// Every service that uses it has this table in its migrations:
-//
-//	CREATE TABLE worker_lease (
-//	    instance    TEXT   NOT NULL, -- empty: the work is for all instances
-//	    name        TEXT   NOT NULL,
-//	    holder      TEXT   NOT NULL,
-//	    epoch       BIGINT NOT NULL,
-//	    expire_time BIGINT NOT NULL,
-//	    PRIMARY KEY (instance, name)
-//	);
+// Every service that uses it has the table of package worklease in its migrations.
 package retention
 
 import (
@@ -27,6 +18,7 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/metric"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
+	"github.com/prosa-chat/prosa/services/internal/worklease"
 )
 
 const (
@@ -159,15 +151,6 @@ func (w *Worker) sweep(ctx context.Context, slug string, instance *accountsv1.In
 	return nil
 }
 
-const takeLease = `
-INSERT INTO worker_lease (instance, name, holder, epoch, expire_time) VALUES ('', $1, $2, 1, $3)
-ON CONFLICT (instance, name) DO UPDATE SET
-    epoch = CASE WHEN worker_lease.holder = excluded.holder THEN worker_lease.epoch ELSE worker_lease.epoch + 1 END,
-    holder = excluded.holder,
-    expire_time = excluded.expire_time
-WHERE worker_lease.holder = excluded.holder OR worker_lease.expire_time <= $4
-RETURNING epoch`
-
 // hold takes the lease, or renews it when half of it is over. It reports false when another process has it. Nothing goes wrong if two
 // delete at once for a moment; it is only twice the work.
 func (w *Worker) hold(ctx context.Context) (bool, error) {
@@ -176,14 +159,13 @@ func (w *Worker) hold(ctx context.Context) (bool, error) {
 		return true, nil
 	}
 	until := now.Add(leaseTime)
-	var epoch int64
-	err := w.DB.Query1(ctx, takeLease, []any{leaseName, w.Holder, sqldb.Micros(until), sqldb.Micros(now)}, &epoch)
-	if sqldb.IsNoRows(err) {
+	_, held, err := worklease.Take(ctx, w.DB, leaseName, w.Holder, now, until)
+	if err != nil {
+		return false, err
+	}
+	if !held {
 		w.until = time.Time{}
 		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("take lease: %w", err)
 	}
 	w.until = until
 	return true, nil

@@ -217,11 +217,8 @@ func (s *Server) erase(ctx context.Context, record erasure.Record, conversations
 
 // RestoreErasures erases again who came back with an older copy of a store, here and in contacts.
 func (s *Server) RestoreErasures(ctx context.Context, r *agentv1.RestoreErasuresRequest) (*agentv1.RestoreErasuresResponse, error) {
-	records := make([]erasure.Record, len(r.GetRecords()))
-	for n, record := range r.GetRecords() {
-		records[n] = erasure.Record{Instance: record.GetInstance(), Person: record.GetPerson(), Cut: record.GetCutTime().AsTime()}
-	}
-	erased, err := s.restore(ctx, records)
+	restorer := erasure.Restorer{Store: s.Store, Hasher: s.Hasher, Scrubber: s.Scrubber, Clock: s.Clock}
+	erased, err := restorer.Restore(ctx, erasure.RecordsOf(r.GetRecords()), s.eraseAgain)
 	if err != nil {
 		return nil, rpcerr.FromStore(err)
 	}
@@ -232,39 +229,13 @@ func (s *Server) RestoreErasures(ctx context.Context, r *agentv1.RestoreErasures
 	return &agentv1.RestoreErasuresResponse{Erased: erased + theirs.GetErased()}, nil
 }
 
-func (s *Server) restore(ctx context.Context, records []erasure.Record) (erased int64, err error) {
-	missing, err := s.Store.MissingErasures(ctx, records)
-	if err != nil || len(missing) == 0 {
-		return 0, err
-	}
-	for _, record := range missing { // nothing of them comes in from now on, found or not
-		if err := s.Store.BeginErasure(ctx, record); err != nil {
-			return 0, err
-		}
-	}
-	err = erasure.Find(ctx, s.Hasher, missing, s.Store.Identifiers, func(ctx context.Context, record erasure.Record, identifier string) error {
-		erased++
-		conversations, err := s.Store.PersonConversations(ctx, record.Instance, identifier)
-		if err != nil {
-			return err
-		}
-		_, err = s.erase(ctx, record, conversations)
-		return err
-	})
+func (s *Server) eraseAgain(ctx context.Context, record erasure.Record, identifier string) error {
+	conversations, err := s.Store.PersonConversations(ctx, record.Instance, identifier)
 	if err != nil {
-		return erased, err
+		return err
 	}
-	if missing, err = s.Store.MissingErasures(ctx, missing); err != nil {
-		return erased, err
-	}
-	for _, record := range missing { // of whom there was nothing
-		record.Counts = map[string]int64{}
-		if err := s.Store.FinishErasure(ctx, record, s.Clock.Now()); err != nil {
-			return erased, err
-		}
-	}
-	s.Scrubber.Scrub(ctx)
-	return erased, nil
+	_, err = s.erase(ctx, record, conversations)
+	return err
 }
 
 // optional is a time, or none for the zero one.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prosa-chat/prosa/services/internal/idempotency"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
+	"github.com/prosa-chat/prosa/services/internal/worklease"
 )
 
 // ErrQueueFull says that as many chat messages of a conversation wait for their turn as may.
@@ -92,12 +93,11 @@ func (l ChatLease) take(ctx context.Context, tx sqldb.Tx) error {
 	if l.Holder == "" {
 		return nil
 	}
-	var epoch int64
-	err := tx.QueryRowContext(ctx, takeLease, chatLease+l.Holder, l.Holder, sqldb.Micros(l.Until), sqldb.Micros(l.Now)).Scan(&epoch)
-	if err != nil {
-		return fmt.Errorf("take lease: %w", err)
+	_, held, err := worklease.TakeIn(ctx, tx, chatLease+l.Holder, l.Holder, l.Now, l.Until)
+	if err == nil && !held {
+		err = fmt.Errorf("take lease: %w", ErrLeaseLost)
 	}
-	return nil
+	return err
 }
 
 // HoldChats takes or renews the lease.
