@@ -130,15 +130,15 @@ func TestDaysAreThoseOfTheInstance(t *testing.T) {
 func TestEveryTextIsSearched(t *testing.T) {
 	eachEngine(t, func(t *testing.T, f *fixture) {
 		chat := f.create(t, "acme", map[string]any{"cidade": "São João", "pedido": map[string]any{"itens": []any{"Caneta", 42.5, true}}})
-		f.converse(t, "acme", "c1",
+		f.converse(t, "acme", "k1",
 			said{user: "Quero uma REUNIÃO amanhã", bot: []string{"Claro!", "Às 15:00?"}}, said{user: "SIM", bot: []string{"Agendado: protocolo Nº 77/2026"}})
-		f.converse(t, "other", "c1", said{user: "Quero uma reunião amanhã", bot: []string{"Claro!"}})
-		both := []string{"c1", chat}
+		f.converse(t, "other", "k1", said{user: "Quero uma reunião amanhã", bot: []string{"Claro!"}})
+		both := []string{"k1", chat}
 		for range 2 { // before it is in the index, and after
 			for text, want := range map[string][]string{
-				"reuniao": {"c1"}, "REUNIÃO AMA": {"c1"}, "  amanhã ": {"c1"}, "as 15:0": {"c1"}, "nº 77/2": {"c1"}, "claro!as": {}, "claro! as": {}, "amanha claro": {},
-				"agil": both, "VENDE TUDO": both, "api_ch": {"c1"}, "agent": {chat}, "pessoa C1": {"c1"}, chat: {chat}, strings.ToUpper(chat[4:20]): {chat},
-				"c1": {"c1"}, "%": {}, "xyz": {}, "joao": {}, " ": both, "": both, "\x00": both,
+				"reuniao": {"k1"}, "REUNIÃO AMA": {"k1"}, "  amanhã ": {"k1"}, "as 15:0": {"k1"}, "nº 77/2": {"k1"}, "claro!as": {}, "claro! as": {}, "amanha claro": {},
+				"agil": both, "VENDE TUDO": both, "api_ch": {"k1"}, "agent": {chat}, "pessoa K1": {"k1"}, chat: {chat}, strings.ToUpper(chat[4:20]): {chat},
+				"k1": {"k1"}, "%": {}, "xyz": {}, "joao": {}, " ": both, "": both, "\x00": both,
 			} {
 				require.Equal(t, want, f.walk(t, "acme", &agentv1.ListConversationsRequest{Search: text}), "%q", text)
 			}
