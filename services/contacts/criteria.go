@@ -113,13 +113,13 @@ func (c criteria) filter() store.Filter {
 	}
 }
 
-// span is when the days asked for begin and end in a place; zero is no bound.
-func (c criteria) span(place *time.Location) (from, until time.Time) {
+// span is when the days asked for begin and end in a place, in Unix microseconds; nil is no bound.
+func (c criteria) span(place *time.Location) (from, until *int64) {
 	if c.first != nil {
-		from = c.first.Start(place)
+		from = new(c.first.Start(place).UnixMicro())
 	}
 	if c.last != nil {
-		until = c.last.Next().Start(place)
+		until = new(c.last.Next().Start(place).UnixMicro())
 	}
 	return from, until
 }

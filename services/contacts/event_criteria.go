@@ -80,17 +80,17 @@ func (c eventCriteria) filter(w walk) store.EventFilter {
 	return store.EventFilter{
 		Instance: c.instance, Low: w.Low, High: w.High,
 		AssistantID: f.AssistantId, AttendanceID: f.ContactId, ExternalID: f.ExternalId, Name: f.EventName, Identifier: f.Identifier,
-		From: optionalTime(w.From), Until: optionalTime(w.Until),
+		From: w.From, Until: w.Until,
 	}
 }
 
-// span is when the seconds asked for begin and end in a place; zero is no bound.
-func (c eventCriteria) span(place *time.Location) (from, until time.Time) {
+// span is when the seconds asked for begin and end in a place, in Unix microseconds; nil is no bound.
+func (c eventCriteria) span(place *time.Location) (from, until *int64) {
 	if c.first != nil {
-		from = c.first.Start(place)
+		from = new(c.first.Start(place).UnixMicro())
 	}
 	if c.last != nil {
-		until = c.last.End(place)
+		until = new(c.last.End(place).UnixMicro())
 	}
 	return from, until
 }

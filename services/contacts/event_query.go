@@ -40,8 +40,7 @@ func (q *eventQueries) begin(ctx context.Context, c eventCriteria, place *time.L
 	if c.everything() {
 		return w, nil
 	}
-	from, until := c.span(place)
-	w.From, w.Until = optionalMicros(from), optionalMicros(until)
+	w.From, w.Until = c.span(place)
 	f := c.filter(w)
 	measure := func(low, high int64) (store.Extent, error) {
 		f.Low, f.High = low, high

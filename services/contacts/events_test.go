@@ -99,6 +99,20 @@ func TestEventsAreFound(t *testing.T) {
 		require.True(t, proto.Equal(want, got), got)
 		inUTC := f.events(t, &contactsv1.QueryEventsRequest{Instance: "other"})
 		require.Equal(t, "2026-03-02 01:30:15", inUTC.GetEvents()[0].GetDate())
+		for _, instance := range []string{"acme", "other"} {
+			for _, test := range []struct {
+				filters *eventFilters
+				some    bool
+			}{
+				{&eventFilters{StartDate: ptr("0000-01-01 00:00:00")}, true},
+				{&eventFilters{EndDate: ptr("9999-12-31 23:59:59")}, true},
+				{&eventFilters{StartDate: ptr("9999-12-31 23:59:59")}, false},
+				{&eventFilters{EndDate: ptr("0000-12-31 23:59:59")}, false},
+			} {
+				response := f.events(t, &contactsv1.QueryEventsRequest{Instance: instance, Filters: test.filters})
+				require.Equal(t, test.some, response.GetResultCount() > 0, "%s %v", instance, test.filters)
+			}
+		}
 		require.Equal(t, 2, testutil.CollectAndCount(f.metrics, "prosa_contacts_event_queries_total"))
 	})
 }

@@ -1,8 +1,6 @@
 package contacts
 
 import (
-	"encoding/json"
-	"fmt"
 	"sync"
 
 	"github.com/prosa-chat/prosa/services/contacts/internal/store"
@@ -33,12 +31,7 @@ func newExtentCache() *extentCache { return &extentCache{known: make(map[string]
 func (c *extentCache) measure(
 	filter any, through, deleted int64, count func(low, high int64) (store.Extent, error),
 ) (store.Extent, error) {
-	text, err := json.Marshal(filter)
-	if err != nil {
-		panic(err) // numbers, texts and times always have a JSON form
-	}
-	key := fmt.Sprintf("%T%s", filter, text)
-
+	key := filterKey(filter)
 	c.mu.Lock()
 	base, ok := c.known[key]
 	c.mu.Unlock()

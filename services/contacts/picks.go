@@ -1,8 +1,6 @@
 package contacts
 
 import (
-	"encoding/json"
-	"fmt"
 	"slices"
 	"sync"
 )
@@ -38,12 +36,7 @@ func newPicks() *picks { return &picks{known: make(map[string]picked)} }
 func (p *picks) between(
 	filter any, low, high, deleted int64, anew bool, read func(low, high int64) ([]int64, error),
 ) ([]int64, error) {
-	text, err := json.Marshal(filter)
-	if err != nil {
-		panic(err) // numbers, texts and times always have a JSON form
-	}
-	key := fmt.Sprintf("%T%s", filter, text)
-
+	key := filterKey(filter)
 	p.mu.Lock()
 	list, ok := p.known[key]
 	p.mu.Unlock()

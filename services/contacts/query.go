@@ -54,8 +54,7 @@ func (q *queries) begin(ctx context.Context, c criteria, place *time.Location) (
 		return walk{Low: 1, High: last, Count: count}, nil
 	}
 	var w walk
-	from, until := c.span(place)
-	w.From, w.Until = optionalMicros(from), optionalMicros(until)
+	w.From, w.Until = c.span(place)
 	if c.people != nil {
 		contacts, err := q.store.Contacts(ctx, c.instance, *c.people, maxPinned+1)
 		if err != nil || len(contacts) == 0 {
@@ -114,7 +113,7 @@ func extentOf(numbers []int64) store.Extent {
 func (w walk) filter(c criteria) store.Filter {
 	f := c.filter()
 	f.Low, f.High = w.Low, w.High
-	f.From, f.Until = optionalTime(w.From), optionalTime(w.Until)
+	f.From, f.Until = w.From, w.Until
 	if len(w.Contacts) > 0 {
 		f.Contacts = w.Contacts
 	} else {

@@ -93,6 +93,22 @@ func TestQueryFilters(t *testing.T) {
 		elsewhere := f.query(t, &contactsv1.QueryContactsRequest{Instance: "other", Filters: &filters{Identifier: ptr("ana")}})
 		require.Len(t, elsewhere.GetContacts(), 1)
 		require.Empty(t, elsewhere.GetContacts()[0].GetAttributes())
+
+		// The ends of the calendar are bounds like others, also where they lie in no year that has four digits.
+		for _, instance := range []string{"acme", "other"} {
+			for _, test := range []struct {
+				filters *filters
+				some    bool
+			}{
+				{&filters{StartDate: ptr("0000-01-01")}, true},
+				{&filters{EndDate: ptr("9999-12-31")}, true},
+				{&filters{StartDate: ptr("9999-12-31"), EndDate: ptr("9999-12-31")}, false},
+				{&filters{EndDate: ptr("0000-12-31")}, false},
+			} {
+				response := f.query(t, &contactsv1.QueryContactsRequest{Instance: instance, Filters: test.filters})
+				require.Equal(t, test.some, response.GetResultCount() > 0, "%s %v", instance, test.filters)
+			}
+		}
 	})
 }
 
@@ -353,6 +369,7 @@ func TestWalkKeepsItsDays(t *testing.T) {
 func TestQueryLimits(t *testing.T) {
 	eachEngine(t, func(t *testing.T, f *fixture) {
 		long := strings.Repeat("ã", 256)
+		f.open(t, "acme", "ana", nil) // where nothing is, nothing is looked for
 		for name, test := range map[string]struct {
 			request *contactsv1.QueryContactsRequest
 			fields  []string

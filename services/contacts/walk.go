@@ -2,7 +2,6 @@ package contacts
 
 import (
 	"encoding/json"
-	"time"
 
 	"github.com/prosa-chat/prosa/services/internal/pagetoken"
 )
@@ -44,19 +43,4 @@ func decodeWalk(payload []byte) (*walk, error) {
 		return nil, pagetoken.ErrInvalid
 	}
 	return w, nil
-}
-
-func optionalMicros(t time.Time) *int64 {
-	if t.IsZero() {
-		return nil
-	}
-	micros := t.UnixMicro()
-	return &micros
-}
-
-func optionalTime(micros *int64) time.Time {
-	if micros == nil {
-		return time.Time{}
-	}
-	return time.UnixMicro(*micros).UTC()
 }

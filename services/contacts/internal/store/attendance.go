@@ -37,8 +37,8 @@ type Filter struct {
 	AssistantID *int64
 	ExternalID  *string
 	Source      *string
-	// From is inclusive, Until is not. Zero is no bound.
-	From, Until time.Time
+	// From is inclusive, Until is not, in Unix microseconds; nil is no bound.
+	From, Until *int64
 	// Contacts are the persons; nil is everybody. It is looked at before People.
 	Contacts []string
 	// People says who is meant when they are too many for Contacts.
@@ -53,7 +53,7 @@ func (f *Filter) Contiguous() bool {
 	if f.ID != nil || f.ExternalID != nil {
 		return true // one at most
 	}
-	if !f.From.IsZero() || !f.Until.IsZero() || len(f.Contacts) > 1 || f.Contacts == nil && f.People != nil {
+	if f.From != nil || f.Until != nil || len(f.Contacts) > 1 || f.Contacts == nil && f.People != nil {
 		return false
 	}
 	return f.equalities() <= 1
@@ -61,7 +61,7 @@ func (f *Filter) Contiguous() bool {
 
 // OnlyDays reports whether nothing but days is asked for.
 func (f *Filter) OnlyDays() bool {
-	return f.ID == nil && f.ExternalID == nil && f.People == nil && f.equalities() == 0 && (!f.From.IsZero() || !f.Until.IsZero())
+	return f.ID == nil && f.ExternalID == nil && f.People == nil && f.equalities() == 0 && (f.From != nil || f.Until != nil)
 }
 
 // equalities is how many of the columns that begin an index must be equal to something.
@@ -288,12 +288,12 @@ func (s *Store) whereDays(f Filter, column string) *condition {
 }
 
 // days bounds a time.
-func (c *condition) days(column string, from, until time.Time) {
-	if !from.IsZero() {
-		c.text += ` AND ` + column + ` >= ` + c.parameter(sqldb.Micros(from))
+func (c *condition) days(column string, from, until *int64) {
+	if from != nil {
+		c.text += ` AND ` + column + ` >= ` + c.parameter(*from)
 	}
-	if !until.IsZero() {
-		c.text += ` AND ` + column + ` < ` + c.parameter(sqldb.Micros(until))
+	if until != nil {
+		c.text += ` AND ` + column + ` < ` + c.parameter(*until)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"time"
 )
 
 // EventFilter says which events of an instance are meant; everything given must hold. Events never change, so what a filter finds among
@@ -21,20 +20,20 @@ type EventFilter struct {
 	Name *string
 	// Identifier is the person's.
 	Identifier *string
-	// From is inclusive, Until is not. Zero is no bound.
-	From, Until time.Time
+	// From is inclusive, Until is not, in Unix microseconds; nil is no bound.
+	From, Until *int64
 	// Numbers are those that SelectEvents gave for this filter, or some of them. EventPage then reads these and looks at nothing else.
 	Numbers []int64
 }
 
 // Contiguous reports whether the events that a filter finds lie one behind the other in an index, as Filter.Contiguous does.
 func (f *EventFilter) Contiguous() bool {
-	return f.Identifier == nil && f.From.IsZero() && f.Until.IsZero() && f.equalities() <= 1
+	return f.Identifier == nil && f.From == nil && f.Until == nil && f.equalities() <= 1
 }
 
 // OnlyTimes reports whether nothing but times is asked for.
 func (f *EventFilter) OnlyTimes() bool {
-	return f.Identifier == nil && f.equalities() == 0 && (!f.From.IsZero() || !f.Until.IsZero())
+	return f.Identifier == nil && f.equalities() == 0 && (f.From != nil || f.Until != nil)
 }
 
 // equalities is how many of the columns that begin an index must be equal to something.

@@ -3,7 +3,6 @@ package store
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -49,8 +48,8 @@ func TestPlans(t *testing.T) {
 		func(f *Filter) { f.AssistantID = &number },
 		func(f *Filter) { f.Source = &text },
 		func(f *Filter) { f.ExternalID = &text },
-		func(f *Filter) { f.From = time.Unix(1, 0) },
-		func(f *Filter) { f.Until = time.Unix(2, 0) },
+		func(f *Filter) { f.From = new(int64(1e6)) },
+		func(f *Filter) { f.Until = new(int64(2e6)) },
 		func(f *Filter) { f.Contacts = []string{"a"} },
 		func(f *Filter) { f.Contacts = []string{"a", "b"} },
 		func(f *Filter) {
@@ -81,9 +80,9 @@ func TestPlans(t *testing.T) {
 		requireNoScan(t, plan(t, db, query, args))
 	}
 	for name, f := range map[string]Filter{
-		"assistant": {AssistantID: &number}, "source": {Source: &text}, "days": {From: time.Unix(1, 0), Until: time.Unix(2, 0)},
-		"assistant, source and days": {AssistantID: &number, Source: &text, From: time.Unix(1, 0)},
-		"source and days":            {Source: &text, From: time.Unix(1, 0)},
+		"assistant": {AssistantID: &number}, "source": {Source: &text}, "days": {From: new(int64(1e6)), Until: new(int64(2e6))},
+		"assistant, source and days": {AssistantID: &number, Source: &text, From: new(int64(1e6))},
+		"source and days":            {Source: &text, From: new(int64(1e6))},
 		"contact":                    {Contacts: []string{"a"}},
 	} {
 		f.Low, f.High = 1, fewNumbers+1
@@ -148,8 +147,8 @@ func TestPlansOfEvents(t *testing.T) {
 		func(f *EventFilter) { f.ExternalID = &text },
 		func(f *EventFilter) { f.Name = &text },
 		func(f *EventFilter) { f.Identifier = &text },
-		func(f *EventFilter) { f.From = time.Unix(1, 0) },
-		func(f *EventFilter) { f.Until = time.Unix(2, 0) },
+		func(f *EventFilter) { f.From = new(int64(1e6)) },
+		func(f *EventFilter) { f.Until = new(int64(2e6)) },
 	}
 	for set := range 1 << len(choices) {
 		f := EventFilter{Instance: "acme", Low: 1, High: 99}
@@ -172,8 +171,8 @@ func TestPlansOfEvents(t *testing.T) {
 		requireNoScan(t, plan(t, db, query, args))
 	}
 	for name, f := range map[string]EventFilter{
-		"name": {Name: &text}, "assistant": {AssistantID: &number}, "times": {From: time.Unix(1, 0), Until: time.Unix(2, 0)},
-		"name, assistant and times": {Name: &text, AssistantID: &number, From: time.Unix(1, 0)}, "attendance": {AttendanceID: &number},
+		"name": {Name: &text}, "assistant": {AssistantID: &number}, "times": {From: new(int64(1e6)), Until: new(int64(2e6))},
+		"name, assistant and times": {Name: &text, AssistantID: &number, From: new(int64(1e6))}, "attendance": {AttendanceID: &number},
 	} {
 		f.Low, f.High = 1, fewNumbers+1
 		query, args := s.measureEventsQuery(f)

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"modernc.org/sqlite"
@@ -166,8 +165,8 @@ func attendanceRowsRead(t *testing.T, s *Store) {
 		func(f *Filter) { f.Source = new(string); *f.Source = "widget" },
 		func(f *Filter) { f.Source = new(string); *f.Source = "rare" },
 		func(f *Filter) { f.ExternalID = new(string); *f.ExternalID = fmt.Sprint("x", rowsStored(s)*3/4) },
-		func(f *Filter) { f.From = time.UnixMicro(rowsStored(s) / 3 * 60_000_000) },
-		func(f *Filter) { f.Until = time.UnixMicro(rowsStored(s) * 19 / 10 * 60_000_000) },
+		func(f *Filter) { f.From = new(rowsStored(s) / 3 * 60_000_000) },
+		func(f *Filter) { f.Until = new(rowsStored(s) * 19 / 10 * 60_000_000) },
 		func(f *Filter) { f.Contacts = []string{"heavy"} },
 		func(f *Filter) { f.Contacts = []string{"heavy", "c1", "c10"} },
 		func(f *Filter) { f.People = &People{Attributes: []Lookup{{"phone", "1"}}} },
@@ -226,8 +225,8 @@ func eventRowsRead(t *testing.T, s *Store) {
 		func(f *EventFilter) { f.Name = new(string); *f.Name = "often" },
 		func(f *EventFilter) { f.Name = new(string); *f.Name = "seldom" },
 		func(f *EventFilter) { f.Identifier = new(string); *f.Identifier = "heavy" },
-		func(f *EventFilter) { f.From = time.UnixMicro(rowsStored(s) / 3 * 60_000_000) },
-		func(f *EventFilter) { f.Until = time.UnixMicro(rowsStored(s) * 19 / 10 * 60_000_000) },
+		func(f *EventFilter) { f.From = new(rowsStored(s) / 3 * 60_000_000) },
+		func(f *EventFilter) { f.Until = new(rowsStored(s) * 19 / 10 * 60_000_000) },
 	}
 	full := 0
 	for set := range 1 << len(choices) {

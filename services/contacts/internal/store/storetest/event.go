@@ -56,8 +56,8 @@ func eventFiltersFindWhatTheySay(t *testing.T, f *fixture) {
 		{func(f *store.EventFilter) { f.Identifier = ptr("p0") }, func(e store.Event) bool { return person(e) == "p0" }},
 		{func(f *store.EventFilter) { f.ExternalID = ptr("x1") }, func(e store.Event) bool { return e.ExternalID != nil && *e.ExternalID == "x1" }},
 		{func(f *store.EventFilter) { f.Name = ptr("transbordo") }, func(e store.Event) bool { return e.Name == "transbordo" }},
-		{func(f *store.EventFilter) { f.From = later(3 * time.Minute) }, func(e store.Event) bool { return !e.Time.Before(later(3 * time.Minute)) }},
-		{func(f *store.EventFilter) { f.Until = later(15 * time.Minute) }, func(e store.Event) bool { return e.Time.Before(later(15 * time.Minute)) }},
+		{func(f *store.EventFilter) { f.From = ptr(later(3 * time.Minute).UnixMicro()) }, func(e store.Event) bool { return !e.Time.Before(later(3 * time.Minute)) }},
+		{func(f *store.EventFilter) { f.Until = ptr(later(15 * time.Minute).UnixMicro()) }, func(e store.Event) bool { return e.Time.Before(later(15 * time.Minute)) }},
 		{func(f *store.EventFilter) { f.Low, f.High = 11, 130 }, func(e store.Event) bool { return e.ID >= 11 && e.ID <= 130 }},
 	}
 	for set := range 1 << len(choices) {
