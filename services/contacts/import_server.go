@@ -66,8 +66,9 @@ func importFaults(r *contactsv1.ImportAttendancesRequest) []rpcerr.Violation {
 			first[a.GetExternalId()] = n
 		}
 		checkTime := func(field string, at *timestamppb.Timestamp) {
-			if at != nil && at.CheckValid() != nil {
-				fault(field, "must be a time of the years 1 to 9999")
+			// Some systems write the first moment of the year 1 where they know of none.
+			if at != nil && (at.CheckValid() != nil || at.AsTime().IsZero()) {
+				fault(field, "must be a time of the years 1 to 9999, after the first moment of them")
 			}
 		}
 		checkTime("createTime", a.GetCreateTime())

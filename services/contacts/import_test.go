@@ -228,6 +228,8 @@ func TestImportLimits(t *testing.T) {
 			"source of 65":        {func(a *imported) { a.Source = strings.Repeat("s", 65) }, []string{"source"}},
 			"no time":             {func(a *imported) { a.CreateTime = nil }, []string{"createTime"}},
 			"time of no year":     {func(a *imported) { a.CreateTime = &timestamppb.Timestamp{Seconds: -1 << 60} }, []string{"createTime"}},
+			"time of none":        {func(a *imported) { a.CreateTime = timestamppb.New(time.Time{}) }, []string{"createTime"}},
+			"the first time":      {func(a *imported) { a.CreateTime = timestamppb.New(time.Time{}.Add(time.Microsecond)) }, nil},
 			"finished before":     {func(a *imported) { a.FinishTime = timestamppb.New(a.GetCreateTime().AsTime().Add(-1)) }, []string{"finishTime"}},
 			"finished at once":    {func(a *imported) { a.FinishTime = a.GetCreateTime() }, nil},
 			"500 attributes":      {func(a *imported) { a.Attributes = repeat(500) }, nil},
@@ -282,7 +284,7 @@ func TestImportLimits(t *testing.T) {
 			}
 			requireFailure(t, err, codes.InvalidArgument, "REQUEST_INVALID", test.fields...)
 		}
-		require.EqualValues(t, 11, f.query(t, &contactsv1.QueryContactsRequest{Instance: "acme"}).GetResultCount(),
+		require.EqualValues(t, 12, f.query(t, &contactsv1.QueryContactsRequest{Instance: "acme"}).GetResultCount(),
 			"of a request with a fault nothing is stored, of the others each once")
 	})
 }
