@@ -49,6 +49,7 @@ type fixture struct {
 	metrics  *prometheus.Registry
 	service  *accounts.Service
 	manage   accountsv1.AccountsServiceClient
+	server   any // the AccountsService
 	identity accountsv1.IdentityServiceClient
 	usage    accountsv1.UsageServiceClient
 	meter    accountsv1.MeterServiceClient
@@ -77,12 +78,25 @@ func newFixture(t *testing.T, db *sqldb.DB) *fixture {
 			}
 			return handler(ctx, request)
 		})
-	f.service.Register(channel)
+	f.service.Register(registrar{channel, f})
 	f.manage = accountsv1.NewAccountsServiceClient(channel)
 	f.identity = accountsv1.NewIdentityServiceClient(channel)
 	f.usage = accountsv1.NewUsageServiceClient(channel)
 	f.meter = accountsv1.NewMeterServiceClient(channel)
 	return f
+}
+
+// registrar passes on what it gets, and keeps the AccountsService for the fixture.
+type registrar struct {
+	grpc.ServiceRegistrar
+	fixture *fixture
+}
+
+func (r registrar) RegisterService(service *grpc.ServiceDesc, server any) {
+	if service.ServiceName == accountsv1.AccountsService_ServiceDesc.ServiceName {
+		r.fixture.server = server
+	}
+	r.ServiceRegistrar.RegisterService(service, server)
 }
 
 func (f *fixture) createInstance(t *testing.T, slug string) *accountsv1.Instance {

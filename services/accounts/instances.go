@@ -41,8 +41,8 @@ type instances struct {
 
 // create stores an instance with defaults in its unset fields. encode makes of it the response to keep for repetitions.
 func (u *instances) create(ctx context.Context, key *idempotency.Key, i store.Instance, encode func(store.Instance) ([]byte, error)) ([]byte, error) {
-	if reason := badTimeZone(i.TimeZone); i.TimeZone != "" && reason != "" {
-		return nil, rpcerr.Invalid(rpcerr.Violation{Field: "instance.timeZone", Reason: reason})
+	if faults := newInstanceFaults(i); len(faults) > 0 {
+		return nil, rpcerr.Invalid(faults...)
 	}
 	i = withDefaults(i)
 	i.CreateTime = u.clock.Now().Truncate(time.Microsecond)
@@ -119,10 +119,9 @@ func instanceRules(slug string, sent *accountsv1.Instance) updatemask.Rules {
 
 // update changes the fields of an instance that the mask names to those that were sent; an unset one goes back to its default.
 func (u *instances) update(ctx context.Context, slug string, sent *accountsv1.Instance, mask *fieldmaskpb.FieldMask) (store.Instance, error) {
-	paths, unfit := instanceRules(slug, sent).Paths(sent, mask)
-	change, bad := instanceChange(slug, instanceFromMessage(sent), paths)
-	if violations := append(unfit, bad...); len(violations) > 0 {
-		return store.Instance{}, rpcerr.Invalid(violations...)
+	change, faults := instanceUpdate(slug, sent, mask)
+	if len(faults) > 0 {
+		return store.Instance{}, rpcerr.Invalid(faults...)
 	}
 	if !slugForm.MatchString(slug) {
 		return store.Instance{}, instanceNotFound(slug)
@@ -133,6 +132,24 @@ func (u *instances) update(ctx context.Context, slug string, sent *accountsv1.In
 		return store.Instance{}, instanceNotFound(slug)
 	}
 	return changed, err
+}
+
+// instanceUpdate is what an update changes, and the faults in it that the contract's rules cannot see.
+func instanceUpdate(slug string, sent *accountsv1.Instance, mask *fieldmaskpb.FieldMask) (store.InstanceChange, []rpcerr.Violation) {
+	paths, unfit := instanceRules(slug, sent).Paths(sent, mask)
+	change, bad := instanceChange(slug, instanceFromMessage(sent), paths)
+	return change, append(unfit, bad...)
+}
+
+// newInstanceFaults are the faults of a new instance that the contract's rules cannot see.
+func newInstanceFaults(i store.Instance) []rpcerr.Violation {
+	if i.TimeZone == "" {
+		return nil // the default
+	}
+	if reason := badTimeZone(i.TimeZone); reason != "" {
+		return []rpcerr.Violation{{Field: "instance.timeZone", Reason: reason}}
+	}
+	return nil
 }
 
 func instanceChange(slug string, i store.Instance, paths []string) (store.InstanceChange, []rpcerr.Violation) {

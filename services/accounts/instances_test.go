@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
+	"github.com/prosa-chat/prosa/services/internal/grpcserver"
 )
 
 func requireProto(t *testing.T, want, got proto.Message) {
@@ -67,7 +68,7 @@ func TestCreateInstanceLimits(t *testing.T) {
 		"slug upper case":    {&accountsv1.Instance{Slug: "Acme"}, []string{"instance.slug"}},
 		"slug with newline":  {&accountsv1.Instance{Slug: "acme\n"}, []string{"instance.slug"}},
 		"slug taken by path": {&accountsv1.Instance{Slug: "webhooks"}, []string{"instance.slug"}},
-		"no slug":            {&accountsv1.Instance{}, []string{"instance"}},
+		"no slug":            {&accountsv1.Instance{}, []string{"instance.slug"}},
 		"name of 256":        {&accountsv1.Instance{Slug: "n256", DisplayName: strings.Repeat("ã", 256)}, nil},
 		"name of 257":        {&accountsv1.Instance{Slug: "n257", DisplayName: strings.Repeat("ã", 257)}, []string{"instance.displayName"}},
 		"zone unknown":       {&accountsv1.Instance{Slug: "z1", TimeZone: "America/Nowhere"}, []string{"instance.timeZone"}},
@@ -254,6 +255,33 @@ func TestUpdateInstance(t *testing.T) {
 			})
 			require.NoError(t, err, test.name)
 			requireProto(t, want, got.GetInstance())
+		}
+	})
+}
+
+// What the contract's rules cannot say is known before the handler runs, so that one answer can name it with what they say.
+func TestCheckRequest(t *testing.T) {
+	eachEngine(t, func(t *testing.T, f *fixture) {
+		f.createInstance(t, "acme")
+		checker, ok := f.server.(grpcserver.Checker)
+		require.True(t, ok)
+		for name, test := range map[string]struct {
+			request any
+			fields  []string
+		}{
+			"instance":        {&accountsv1.CreateInstanceRequest{Instance: &accountsv1.Instance{TimeZone: "Mars/Base"}}, []string{"instance.timeZone"}},
+			"default zone":    {&accountsv1.CreateInstanceRequest{}, nil},
+			"update":          {&accountsv1.UpdateInstanceRequest{Slug: "acme", Instance: &accountsv1.Instance{Slug: "other", TimeZone: "x"}}, []string{"instance.slug", "instance.timeZone"}},
+			"key":             {&accountsv1.CreateApiKeyRequest{ApiKey: &accountsv1.ApiKey{ExpireTime: timestamppb.New(start)}}, []string{"apiKey.expireTime"}},
+			"key for ever":    {&accountsv1.CreateApiKeyRequest{}, nil},
+			"another request": {&accountsv1.GetInstanceRequest{}, nil},
+		} {
+			var fields []string
+			for _, v := range checker.CheckRequest(t.Context(), test.request) {
+				require.NotEmpty(t, v.Reason)
+				fields = append(fields, v.Field)
+			}
+			require.Equal(t, test.fields, fields, name)
 		}
 	})
 }

@@ -50,8 +50,8 @@ func (u *keys) create(ctx context.Context, once *idempotency.Key, k store.APIKey
 	purpose := "accounts/idempotency/" + k.Instance
 	sealed, _, err := u.store.Once(ctx, once, func(ctx context.Context, tx *store.Tx) ([]byte, error) {
 		// Here and not before: a repetition gets the first response though the key may have expired meanwhile.
-		if !k.ExpireTime.IsZero() && !k.ExpireTime.After(k.CreateTime) {
-			return nil, rpcerr.Invalid(rpcerr.Violation{Field: "apiKey.expireTime", Reason: "must be in the future"})
+		if faults := newKeyFaults(k, k.CreateTime); len(faults) > 0 {
+			return nil, rpcerr.Invalid(faults...)
 		}
 		if err := tx.CreateKey(ctx, k); err != nil {
 			return nil, err
@@ -69,6 +69,14 @@ func (u *keys) create(ctx context.Context, once *idempotency.Key, k store.APIKey
 		return nil, err
 	}
 	return u.box.Open(sealed, purpose)
+}
+
+// newKeyFaults are the faults of a key made now that the contract's rules cannot see.
+func newKeyFaults(k store.APIKey, now time.Time) []rpcerr.Violation {
+	if k.ExpireTime.IsZero() || k.ExpireTime.After(now) {
+		return nil
+	}
+	return []rpcerr.Violation{{Field: "apiKey.expireTime", Reason: "must be in the future"}}
 }
 
 func (u *keys) get(ctx context.Context, instance, keyID string) (store.APIKey, error) {

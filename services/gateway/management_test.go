@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -245,5 +246,14 @@ func TestUsage(t *testing.T) {
 		require.Equal(t, `{"date":"2024-01-15","resetTime":"2024-01-15T10:30:00Z","keys":[{"apiKeyId":"`+agentID+`","displayName":"","calls":[`+
 			`{"kind":"contacts","today":7,"dailyLimit":50000,"remainingToday":49993,"perSecondLimit":10}]}],"nextPageToken":""}`, got.body)
 		require.Empty(t, got.header.Get("RateLimit"), "to ask costs nothing")
+	}
+}
+
+func TestProblemsOfServicesThatSaidNothingHaveAReasonToo(t *testing.T) {
+	for code, want := range map[codes.Code]string{codes.Unavailable: "UNAVAILABLE", codes.DeadlineExceeded: "UNAVAILABLE", codes.Unknown: "INTERNAL"} {
+		h := newHarness(t, Config{}, func(d *Deps) { d.Channel = failing{status.Error(code, "dial tcp 10.1.2.3:9090: connection refused")} })
+		got := h.do(t, "GET", channels, "", bearer)
+		require.Contains(t, got.body, `"reason":"`+want+`"`)
+		require.NotContains(t, got.body, "10.1.2.3")
 	}
 }

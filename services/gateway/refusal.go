@@ -73,13 +73,20 @@ func refusalOf(err error, c *call) *refusal {
 		return made
 	}
 	made.retryAfter, _ = rpcerr.RetryAfter(err)
+	switch {
+	case made.reason != "":
+	case made.status == http.StatusInternalServerError:
+		made.reason = reasonInternal
+	case made.status == http.StatusServiceUnavailable, made.status == http.StatusGatewayTimeout:
+		made.reason = reasonUnavailable // no service said so, for none was reached, or not in time
+	}
 	// Only a status with a reason was made by a service for its callers. Any other text, and every text about the inside (a
 	// host that cannot be reached, say), stays inside.
 	if made.reason != "" && made.status < http.StatusInternalServerError {
 		made.detail = message
 	}
 	if made.status == http.StatusBadRequest {
-		made.invalid = c.binding.rename(c.message, rpcerr.Violations(status.Convert(err)))
+		made.invalid = c.binding.rename(rpcerr.Violations(status.Convert(err)))
 	}
 	return made
 }

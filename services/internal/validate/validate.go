@@ -40,7 +40,7 @@ func Request(request any) error {
 	violations := make([]rpcerr.Violation, len(found))
 	for i, v := range found {
 		violations[i] = rpcerr.Violation{
-			Field:  JSONPath(message.ProtoReflect().Descriptor(), v.Proto.GetField()),
+			Field:  Field(message.ProtoReflect().Descriptor(), v.Proto),
 			Reason: reason(v.Proto),
 		}
 	}
@@ -54,9 +54,28 @@ func reason(v *validatepb.Violation) string {
 	return "breaks the rule " + v.GetRuleId()
 }
 
-// JSONPath writes a path of fields as JSON names: "filters.startDate", "options[2].label", `metadata["name"]`. A rule about the
-// message as a whole has the empty path. A oneof, which JSON does not know, keeps the name that it has in the contract.
-func JSONPath(message protoreflect.MessageDescriptor, path *validatepb.FieldPath) string {
+// Field is the JSON path of the field that a violation is about. A rule of a message as a whole that is about one of its fields ends
+// its id with that field's name, as in the contract: "channel.agent_id".
+func Field(message protoreflect.MessageDescriptor, v *validatepb.Violation) string {
+	path, message := jsonPath(message, v.GetField())
+	if message == nil {
+		return path
+	}
+	id := v.GetRuleId()
+	about := message.Fields().ByName(protoreflect.Name(id[strings.LastIndexByte(id, '.')+1:]))
+	switch {
+	case about == nil:
+		return path
+	case path == "":
+		return about.JSONName()
+	}
+	return path + "." + about.JSONName()
+}
+
+// jsonPath writes a path of fields as JSON names: "filters.startDate", "options[2].label", `metadata["name"]`. A rule about the
+// message as a whole has the empty path. A oneof, which JSON does not know, keeps the name that it has in the contract. The message is
+// the one at the end of the path; nil when there is none.
+func jsonPath(message protoreflect.MessageDescriptor, path *validatepb.FieldPath) (string, protoreflect.MessageDescriptor) {
 	var b strings.Builder
 	for _, element := range path.GetElements() {
 		if b.Len() > 0 {
@@ -78,7 +97,7 @@ func JSONPath(message protoreflect.MessageDescriptor, path *validatepb.FieldPath
 			message = field.MapValue().Message()
 		}
 	}
-	return b.String()
+	return b.String(), message
 }
 
 func writeSubscript(b *strings.Builder, element *validatepb.FieldPathElement) {

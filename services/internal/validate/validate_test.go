@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
 	_ "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
@@ -73,6 +74,14 @@ func TestRequest(t *testing.T) {
 			fields: []string{"list.sections[0].items[1].label"},
 		},
 		"oneof itself": {request: &messagev1.Message{}, fields: []string{"content"}},
+		"rule of a request about one of its fields": {
+			request: &channelv1.ListDeliveriesRequest{Instance: "acme", StartTime: &timestamppb.Timestamp{Seconds: 2}, EndTime: &timestamppb.Timestamp{Seconds: 1}},
+			fields:  []string{"endTime"},
+		},
+		"rules of a field about what is in it": {
+			request: &channelv1.CreateChannelRequest{Instance: "acme", Channel: &channelv1.Channel{}},
+			fields:  []string{"channel.agentId", "channel.webhookUrl"},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -142,7 +151,10 @@ func TestWarm(t *testing.T) {
 	}
 }
 
-func TestJSONPath(t *testing.T) {
+func TestField(t *testing.T) {
+	field := func(descriptor protoreflect.MessageDescriptor, path *validatepb.FieldPath) string {
+		return validate.Field(descriptor, &validatepb.Violation{Field: path, RuleId: proto.String("string.min_len")})
+	}
 	name := func(name string, number int32) *validatepb.FieldPathElement {
 		return &validatepb.FieldPathElement{FieldName: proto.String(name), FieldNumber: proto.Int32(number)}
 	}
@@ -160,11 +172,11 @@ func TestJSONPath(t *testing.T) {
 	} {
 		subscript(fields)
 		path := &validatepb.FieldPath{Elements: []*validatepb.FieldPathElement{fields, name("string_value", 3)}}
-		require.Equal(t, want, validate.JSONPath((&structpb.Struct{}).ProtoReflect().Descriptor(), path))
+		require.Equal(t, want, field((&structpb.Struct{}).ProtoReflect().Descriptor(), path))
 	}
 	unknown := &validatepb.FieldPath{Elements: []*validatepb.FieldPathElement{name("no_such", 99), name("string_value", 3)}}
-	require.Equal(t, "no_such.string_value", validate.JSONPath((&structpb.Struct{}).ProtoReflect().Descriptor(), unknown))
-	require.Empty(t, validate.JSONPath((&structpb.Struct{}).ProtoReflect().Descriptor(), nil))
+	require.Equal(t, "no_such.string_value", field((&structpb.Struct{}).ProtoReflect().Descriptor(), unknown))
+	require.Empty(t, field((&structpb.Struct{}).ProtoReflect().Descriptor(), nil))
 }
 
 func withText(length int) proto.Message {

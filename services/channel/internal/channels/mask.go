@@ -9,18 +9,24 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/updatemask"
 )
 
-// updateRules says what an update may name.
-var updateRules = updatemask.Rules{
-	Resource:   "channel",
-	Changeable: []string{"display_name", "agent_id", "webhook_url", "inbound_token", "acknowledgement", "timeout", "failure_policy", "skip_after"},
-	Output:     []string{"id", "inbound_token_set", "state", "state_reason", "signing_secret", "create_time", "update_time"},
+// updateRules says what an update may name. Whether a channel is a test channel is fixed, but may be sent back as it is.
+func updateRules(test bool, sent *channelv1.Channel) updatemask.Rules {
+	rules := updatemask.Rules{
+		Resource:   "channel",
+		Changeable: []string{"display_name", "agent_id", "webhook_url", "inbound_token", "acknowledgement", "timeout", "failure_policy", "skip_after"},
+		Output:     []string{"id", "inbound_token_set", "state", "state_reason", "signing_secret", "create_time", "update_time"},
+	}
+	if sent.GetTest() == test {
+		rules.Output = append(rules.Output, "test")
+	}
+	return rules
 }
 
-// changes reads an update. token hashes an inbound token. The error is
+// changes reads an update of a channel, which is a test channel or none. token hashes an inbound token. The error is
 // REQUEST_INVALID with every field that is wrong.
-func changes(c *channelv1.Channel, mask *fieldmaskpb.FieldMask, token func(string) []byte) (store.ChannelChange, error) {
+func changes(test bool, c *channelv1.Channel, mask *fieldmaskpb.FieldMask, token func(string) []byte) (store.ChannelChange, error) {
 	var change store.ChannelChange
-	paths, violations := updateRules.Paths(c, mask)
+	paths, violations := updateRules(test, c).Paths(c, mask)
 	for _, path := range paths {
 		switch path {
 		case "display_name":

@@ -73,15 +73,16 @@ func (s *Server) GetChannel(ctx context.Context, r *channelv1.GetChannelRequest)
 
 // UpdateChannel implements the ChannelService.
 func (s *Server) UpdateChannel(ctx context.Context, r *channelv1.UpdateChannelRequest) (*channelv1.UpdateChannelResponse, error) {
-	change, err := changes(r.GetChannel(), r.GetUpdateMask(), func(token string) []byte {
+	// Whether the channel is the caller's comes before what the new values are worth.
+	current, err := s.Store.Channel(ctx, r.GetInstance(), r.GetId())
+	if err != nil {
+		return nil, outward(err, r.GetId())
+	}
+	change, err := changes(current.Test, r.GetChannel(), r.GetUpdateMask(), func(token string) []byte {
 		return s.Tokens.Hash(r.GetInstance(), r.GetId(), token)
 	})
 	if err != nil {
 		return nil, err
-	}
-	// Whether the channel is the caller's comes before what the new values are worth.
-	if _, err := s.Store.Channel(ctx, r.GetInstance(), r.GetId()); err != nil {
-		return nil, outward(err, r.GetId())
 	}
 	if change.WebhookURL != nil {
 		if err := s.checkURL(*change.WebhookURL); err != nil {

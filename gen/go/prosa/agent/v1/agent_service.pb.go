@@ -1475,7 +1475,7 @@ const file_prosa_agent_v1_agent_service_proto_rawDesc = "" +
 	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12!\n" +
 	"\aversion\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01R\aversion\"D\n" +
 	"\x15RollbackAgentResponse\x12+\n" +
-	"\x05agent\x18\x01 \x01(\v2\x15.prosa.agent.v1.AgentR\x05agent\"\x8e\a\n" +
+	"\x05agent\x18\x01 \x01(\v2\x15.prosa.agent.v1.AgentR\x05agent\"\x8c\a\n" +
 	"\x10TestAgentRequest\x12%\n" +
 	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12\x19\n" +
 	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12\x1c\n" +
@@ -1499,8 +1499,8 @@ const file_prosa_agent_v1_agent_service_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aV\n" +
 	"\x10CallAnswersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
-	"\x05value\x18\x02 \x01(\v2\x16.google.protobuf.ValueR\x05value:\x028\x01:\xac\x01\xbaH\xa8\x01\x1a\xa5\x01\n" +
-	"\x10test_agent.input\x120one of text, postback and no_input must be given\x1a_this.no_input ? this.text == '' && this.postback == '' : this.text != '' || this.postback != ''\"\x93\x04\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.google.protobuf.ValueR\x05value:\x028\x01:\xaa\x01\xbaH\xa6\x01\x1a\xa3\x01\n" +
+	"\x0ftest_agent.text\x12/one of text, postback and noInput must be given\x1a_this.no_input ? this.text == '' && this.postback == '' : this.text != '' || this.postback != ''\"\x93\x04\n" +
 	"\x11TestAgentResponse\x125\n" +
 	"\bmessages\x18\x01 \x03(\v2\x19.prosa.message.v1.MessageR\bmessages\x12/\n" +
 	"\x05debug\x18\x02 \x01(\v2\x19.prosa.agent.v1.TurnDebugR\x05debug\x123\n" +
