@@ -846,10 +846,10 @@ var File_prosa_accounts_v1_accounts_service_proto protoreflect.FileDescriptor
 
 const file_prosa_accounts_v1_accounts_service_proto_rawDesc = "" +
 	"\n" +
-	"(prosa/accounts/v1/accounts_service.proto\x12\x11prosa.accounts.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1fprosa/accounts/v1/api_key.proto\x1a prosa/accounts/v1/instance.proto\"\x8d\x01\n" +
-	"\x15CreateInstanceRequest\x12t\n" +
-	"\binstance\x18\x01 \x01(\v2\x1b.prosa.accounts.v1.InstanceB;\xbaH8\xba\x012\n" +
-	"\rinstance.slug\x12\x10slug is required\x1a\x0fthis.slug != ''\xc8\x01\x01R\binstance\"Q\n" +
+	"(prosa/accounts/v1/accounts_service.proto\x12\x11prosa.accounts.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1fprosa/accounts/v1/api_key.proto\x1a prosa/accounts/v1/instance.proto\"\x88\x01\n" +
+	"\x15CreateInstanceRequest\x12o\n" +
+	"\binstance\x18\x01 \x01(\v2\x1b.prosa.accounts.v1.InstanceB6\xbaH3\xba\x01-\n" +
+	"\rinstance.slug\x12\vis required\x1a\x0fthis.slug != ''\xc8\x01\x01R\binstance\"Q\n" +
 	"\x16CreateInstanceResponse\x127\n" +
 	"\binstance\x18\x01 \x01(\v2\x1b.prosa.accounts.v1.InstanceR\binstance\"h\n" +
 	"\x14ListInstancesRequest\x12'\n" +

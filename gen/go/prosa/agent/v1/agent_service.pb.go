@@ -1414,11 +1414,11 @@ var File_prosa_agent_v1_agent_service_proto protoreflect.FileDescriptor
 
 const file_prosa_agent_v1_agent_service_proto_rawDesc = "" +
 	"\n" +
-	"\"prosa/agent/v1/agent_service.proto\x12\x0eprosa.agent.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1aprosa/agent/v1/agent.proto\x1a!prosa/agent/v1/turn_service.proto\x1a\x1eprosa/message/v1/message.proto\"\xb3\x01\n" +
+	"\"prosa/agent/v1/agent_service.proto\x12\x0eprosa.agent.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1aprosa/agent/v1/agent.proto\x1a!prosa/agent/v1/turn_service.proto\x1a\x1eprosa/message/v1/message.proto\"\xa8\x01\n" +
 	"\x12CreateAgentRequest\x12%\n" +
-	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12v\n" +
-	"\x05agent\x18\x02 \x01(\v2\x15.prosa.agent.v1.AgentBI\xbaHF\xba\x01@\n" +
-	"\x10agent.definition\x12\x16definition is required\x1a\x14has(this.definition)\xc8\x01\x01R\x05agent\"B\n" +
+	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12k\n" +
+	"\x05agent\x18\x02 \x01(\v2\x15.prosa.agent.v1.AgentB>\xbaH;\xba\x015\n" +
+	"\x10agent.definition\x12\vis required\x1a\x14has(this.definition)\xc8\x01\x01R\x05agent\"B\n" +
 	"\x13CreateAgentResponse\x12+\n" +
 	"\x05agent\x18\x01 \x01(\v2\x15.prosa.agent.v1.AgentR\x05agent\"\x8c\x01\n" +
 	"\x11ListAgentsRequest\x12%\n" +

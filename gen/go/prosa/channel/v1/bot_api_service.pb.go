@@ -967,11 +967,11 @@ var File_prosa_channel_v1_bot_api_service_proto protoreflect.FileDescriptor
 
 const file_prosa_channel_v1_bot_api_service_proto_rawDesc = "" +
 	"\n" +
-	"&prosa/channel/v1/bot_api_service.proto\x12\x10prosa.channel.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1eprosa/channel/v1/bot_api.proto\"\xb6\x01\n" +
+	"&prosa/channel/v1/bot_api_service.proto\x12\x10prosa.channel.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1eprosa/channel/v1/bot_api.proto\"\xae\x01\n" +
 	"\x13CreateBotApiRequest\x12%\n" +
-	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12x\n" +
-	"\abot_api\x18\x02 \x01(\v2\x18.prosa.channel.v1.BotApiBE\xbaHB\xba\x01<\n" +
-	"\x10bot_api.agent_id\x12\x13agentId is required\x1a\x13this.agent_id != ''\xc8\x01\x01R\x06botApi\"I\n" +
+	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12p\n" +
+	"\abot_api\x18\x02 \x01(\v2\x18.prosa.channel.v1.BotApiB=\xbaH:\xba\x014\n" +
+	"\x10bot_api.agent_id\x12\vis required\x1a\x13this.agent_id != ''\xc8\x01\x01R\x06botApi\"I\n" +
 	"\x14CreateBotApiResponse\x121\n" +
 	"\abot_api\x18\x01 \x01(\v2\x18.prosa.channel.v1.BotApiR\x06botApi\"\x8d\x01\n" +
 	"\x12ListBotApisRequest\x12%\n" +

@@ -967,12 +967,12 @@ var File_prosa_channel_v1_channel_service_proto protoreflect.FileDescriptor
 
 const file_prosa_channel_v1_channel_service_proto_rawDesc = "" +
 	"\n" +
-	"&prosa/channel/v1/channel_service.proto\x12\x10prosa.channel.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1eprosa/channel/v1/channel.proto\x1a$prosa/channel/v1/channel_check.proto\"\x84\x02\n" +
+	"&prosa/channel/v1/channel_service.proto\x12\x10prosa.channel.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1eprosa/channel/v1/channel.proto\x1a$prosa/channel/v1/channel_check.proto\"\xef\x01\n" +
 	"\x14CreateChannelRequest\x12%\n" +
-	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12\xc4\x01\n" +
-	"\achannel\x18\x02 \x01(\v2\x19.prosa.channel.v1.ChannelB\x8e\x01\xbaH\x8a\x01\xba\x01<\n" +
-	"\x10channel.agent_id\x12\x13agentId is required\x1a\x13this.agent_id != ''\xba\x01E\n" +
-	"\x13channel.webhook_url\x12\x16webhookUrl is required\x1a\x16this.webhook_url != ''\xc8\x01\x01R\achannel\"L\n" +
+	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12\xaf\x01\n" +
+	"\achannel\x18\x02 \x01(\v2\x19.prosa.channel.v1.ChannelBz\xbaHw\xba\x014\n" +
+	"\x10channel.agent_id\x12\vis required\x1a\x13this.agent_id != ''\xba\x01:\n" +
+	"\x13channel.webhook_url\x12\vis required\x1a\x16this.webhook_url != ''\xc8\x01\x01R\achannel\"L\n" +
 	"\x15CreateChannelResponse\x123\n" +
 	"\achannel\x18\x01 \x01(\v2\x19.prosa.channel.v1.ChannelR\achannel\"\x8e\x01\n" +
 	"\x13ListChannelsRequest\x12%\n" +

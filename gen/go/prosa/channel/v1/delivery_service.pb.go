@@ -560,7 +560,7 @@ var File_prosa_channel_v1_delivery_service_proto protoreflect.FileDescriptor
 
 const file_prosa_channel_v1_delivery_service_proto_rawDesc = "" +
 	"\n" +
-	"'prosa/channel/v1/delivery_service.proto\x12\x10prosa.channel.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1fprosa/channel/v1/delivery.proto\"\x8c\x05\n" +
+	"'prosa/channel/v1/delivery_service.proto\x12\x10prosa.channel.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1fprosa/channel/v1/delivery.proto\"\x84\x05\n" +
 	"\x15ListDeliveriesRequest\x12%\n" +
 	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12(\n" +
 	"\vendpoint_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\n" +
@@ -577,8 +577,8 @@ const file_prosa_channel_v1_delivery_service_proto_rawDesc = "" +
 	"\xbaH\a\x1a\x05\x18\xf4\x03(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\n" +
-	" \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken:\x93\x01\xbaH\x8f\x01\x1a\x8c\x01\n" +
-	"\x18list_deliveries.end_time\x12\x1fendTime must be after startTime\x1aO!has(this.start_time) || !has(this.end_time) || this.start_time < this.end_time\"|\n" +
+	" \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken:\x8b\x01\xbaH\x87\x01\x1a\x84\x01\n" +
+	"\x18list_deliveries.end_time\x12\x17must be after startTime\x1aO!has(this.start_time) || !has(this.end_time) || this.start_time < this.end_time\"|\n" +
 	"\x16ListDeliveriesResponse\x12:\n" +
 	"\n" +
 	"deliveries\x18\x01 \x03(\v2\x1a.prosa.channel.v1.DeliveryR\n" +
@@ -593,7 +593,7 @@ const file_prosa_channel_v1_delivery_service_proto_rawDesc = "" +
 	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12\x19\n" +
 	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"O\n" +
 	"\x15RetryDeliveryResponse\x126\n" +
-	"\bdelivery\x18\x01 \x01(\v2\x1a.prosa.channel.v1.DeliveryR\bdelivery\"\xb0\x04\n" +
+	"\bdelivery\x18\x01 \x01(\v2\x1a.prosa.channel.v1.DeliveryR\bdelivery\"\xa8\x04\n" +
 	"\x17ReplayDeliveriesRequest\x12%\n" +
 	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12*\n" +
 	"\vendpoint_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\n" +
@@ -604,8 +604,8 @@ const file_prosa_channel_v1_delivery_service_proto_rawDesc = "" +
 	"\x06states\x18\x05 \x03(\x0e2 .prosa.channel.v1.Delivery.StateBT\xbaHQ\x92\x01N\x10\x02\x18\x01\"H\xba\x01E\n" +
 	"\x18replay_deliveries.states\x12\x19must be DEAD or DELIVERED\x1a\x0ethis in [2, 3]R\x06states\x12'\n" +
 	"\n" +
-	"page_token\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken:\x95\x01\xbaH\x91\x01\x1a\x8e\x01\n" +
-	"\x1areplay_deliveries.end_time\x12\x1fendTime must be after startTime\x1aO!has(this.start_time) || !has(this.end_time) || this.start_time < this.end_time\"X\n" +
+	"page_token\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken:\x8d\x01\xbaH\x89\x01\x1a\x86\x01\n" +
+	"\x1areplay_deliveries.end_time\x12\x17must be after startTime\x1aO!has(this.start_time) || !has(this.end_time) || this.start_time < this.end_time\"X\n" +
 	"\x18ReplayDeliveriesResponse\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\x05R\x05count\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x98\x05\n" +
