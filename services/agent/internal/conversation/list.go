@@ -151,7 +151,7 @@ func days(r *agentv1.ListConversationsRequest) (from, until *day.Day, invalid []
 		}
 		d, err := day.Parse(text)
 		if err != nil {
-			invalid = append(invalid, rpcerr.Violation{Field: field, Reason: "must be a day such as 2026-01-31"})
+			invalid = append(invalid, rpcerr.Violation{Field: field, Reason: "must be a day of the calendar, YYYY-MM-DD"})
 			return nil
 		}
 		return &d

@@ -1091,15 +1091,17 @@ var File_prosa_agent_v1_conversation_service_proto protoreflect.FileDescriptor
 
 const file_prosa_agent_v1_conversation_service_proto_rawDesc = "" +
 	"\n" +
-	")prosa/agent/v1/conversation_service.proto\x12\x0eprosa.agent.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1eprosa/message/v1/message.proto\"\xa9\x03\n" +
+	")prosa/agent/v1/conversation_service.proto\x12\x0eprosa.agent.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eprosa/accounts/v1/access.proto\x1a\x1eprosa/message/v1/message.proto\"\x96\x04\n" +
 	"\x18ListConversationsRequest\x12$\n" +
 	"\x05limit\x18\x01 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x01H\x00R\x05limit\x88\x01\x01\x12*\n" +
 	"\fcurrent_page\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\vcurrentPage\x12(\n" +
 	"\vtotal_pages\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\n" +
 	"totalPages\x12\x1d\n" +
-	"\x05total\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05total\x12C\n" +
-	"\tdate_init\x18\x05 \x01(\tB&\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$R\bdateInit\x12A\n" +
-	"\bdate_end\x18\x06 \x01(\tB&\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$R\adateEnd\x12 \n" +
+	"\x05total\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05total\x12z\n" +
+	"\tdate_init\x18\x05 \x01(\tB]\xbaHZ\xba\x01W\n" +
+	"\tdate_init\x12\x19must be a day, YYYY-MM-DD\x1a/this.matches('^([0-9]{4}-[0-9]{2}-[0-9]{2})?$')R\bdateInit\x12w\n" +
+	"\bdate_end\x18\x06 \x01(\tB\\\xbaHY\xba\x01V\n" +
+	"\bdate_end\x12\x19must be a day, YYYY-MM-DD\x1a/this.matches('^([0-9]{4}-[0-9]{2}-[0-9]{2})?$')R\adateEnd\x12 \n" +
 	"\x06search\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x06search\x12\x1c\n" +
 	"\x04meta\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x04meta\x12 \n" +
 	"\x06cursor\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\x06cursorB\b\n" +
