@@ -32,7 +32,7 @@ func TestCreateApiKeyShowsTheKeyOnce(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, made.GetId(), parsed.ID)
 		require.Equal(t, "psk_"+made.GetId(), made.GetPrefix())
-		require.NotContains(t, made.GetPrefix(), parsed.Secret[:4])
+		require.NotContains(t, made.GetPrefix(), parsed.Secret[:8])
 		require.Equal(t, start, made.GetCreateTime().AsTime())
 
 		shown := proto.CloneOf(made)

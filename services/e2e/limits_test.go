@@ -68,6 +68,12 @@ func copied(settings map[string]string) map[string]string {
 	return made
 }
 
+// zoneAtNoon is a time zone in which it is between noon and one, so that no day ends while its limit is looked at.
+func zoneAtNoon(now time.Time) string {
+	// Their names count to the west.
+	return fmt.Sprintf("Etc/GMT%+d", now.UTC().Hour()-12)
+}
+
 // startPair starts two processes, which have the further settings, and an instance with a key.
 func startPair(
 	t *testing.T, pair func(t *testing.T) (one, other harness.Spec), further map[string]string,
@@ -85,6 +91,7 @@ func startPair(
 	}
 	client := harness.NewClient(processes[0].HTTP)
 	t.Cleanup(client.Close)
+	client.TimeZone = zoneAtNoon(time.Now())
 	setup, err := client.Create(t.Context(), "limits", harness.Echo, "http://127.0.0.1:1/", false)
 	require.NoError(t, err)
 	return processes, setup
@@ -246,6 +253,7 @@ func TestLimitsOfTheEmbeddedStoreOutliveAKill(t *testing.T) {
 	prosa := mortal(t, harness.Spec{Settings: map[string]string{"data-dir": t.TempDir(), "contacts-rate": "500", "contacts-daily": fmt.Sprint(daily)}})
 	client := harness.NewClient(prosa.HTTP)
 	defer client.Close()
+	client.TimeZone = zoneAtNoon(time.Now())
 	setup, err := client.Create(t.Context(), "limits", harness.Echo, "http://127.0.0.1:1/", false)
 	require.NoError(t, err)
 	var all []answeredQuery
@@ -284,8 +292,10 @@ func TestLimitOfConversations(t *testing.T) {
 	defer client.Close()
 	setup, err := client.Create(t.Context(), "limits", harness.Echo, "http://127.0.0.1:1/", false)
 	require.NoError(t, err)
+	// The third is refused, or a later one where three take longer than a second.
 	statuses := map[int]int{}
-	for range 3 {
+	for statuses[http.StatusTooManyRequests] == 0 {
+		require.Less(t, statuses[http.StatusOK], 100, "nothing is refused")
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, prosa.HTTP+"/conversation", nil)
 		require.NoError(t, err)
 		request.Header.Set("Authorization", "Bearer "+setup.Key)
@@ -310,7 +320,7 @@ func TestLimitOfConversations(t *testing.T) {
 		require.Equal(t, http.StatusTooManyRequests, problem.Status)
 		require.Equal(t, "/conversation", problem.Instance)
 	}
-	require.Equal(t, map[int]int{http.StatusOK: 2, http.StatusTooManyRequests: 1}, statuses)
+	require.GreaterOrEqual(t, statuses[http.StatusOK], 2)
 }
 
 // mortal starts a process that the test may kill.

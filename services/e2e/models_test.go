@@ -140,9 +140,10 @@ func TestRemotePrograms(t *testing.T) {
 	eachStore(t, func(t *testing.T, settings map[string]string) {
 		ctx := within(t, time.Minute)
 		program := &counter{tokens: make(chan string, 10)}
-		listener, err := net.Listen("tcp4", "127.0.0.1:0")
+		address, err := harness.FreeAddr() // nobody else gets it while the program is away
 		require.NoError(t, err)
-		address := listener.Addr().String()
+		listener, err := net.Listen("tcp4", address)
+		require.NoError(t, err)
 		serve := func(on net.Listener) *grpc.Server {
 			server := grpc.NewServer()
 			agentv1.RegisterEngineServiceServer(server, program)

@@ -16,6 +16,8 @@ type Client struct {
 	Base string
 	// HTTP makes the calls.
 	HTTP *http.Client
+	// TimeZone is that of the instances that Create makes; empty for the default.
+	TimeZone string
 }
 
 // NewClient makes a client that keeps enough connections for a load test.
@@ -75,7 +77,7 @@ const Echo = `{displayName: Eco, fallback: eco, nodes: {eco: {say: [{text: "eco:
 // and a key with every scope.
 func (c *Client) Create(ctx context.Context, instance, definition, webhookURL string, test bool) (Setup, error) {
 	s := Setup{Instance: instance}
-	if err := c.Call(ctx, http.MethodPost, "/v1/instances", map[string]any{"slug": instance}, nil); err != nil {
+	if err := c.Call(ctx, http.MethodPost, "/v1/instances", map[string]any{"slug": instance, "timeZone": c.TimeZone}, nil); err != nil {
 		return s, err
 	}
 	base := "/v1/instances/" + instance
