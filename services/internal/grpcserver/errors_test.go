@@ -43,14 +43,14 @@ func TestErrorMasking(t *testing.T) {
 		"deadline":                  {fmt.Errorf("%w: %w", errCause, context.DeadlineExceeded), codes.DeadlineExceeded, "UNAVAILABLE", true, true},
 		"cancelled":                 {fmt.Errorf("%w: %w", errCause, context.Canceled), codes.Canceled, "UNAVAILABLE", false, false},
 		"far internal":              {status.Error(codes.Internal, errCause.Error()), codes.Internal, "INTERNAL", true, true},
-		"far not found, not relayed": {fmt.Errorf("lookup: %w", rpcerr.New(codes.NotFound, accountsv1.ErrorReason_ERROR_REASON_INSTANCE_NOT_FOUND, errCause.Error()).GRPCStatus().Err()),
+		"far not found, not known": {fmt.Errorf("lookup: %w", rpcerr.New(codes.NotFound, accountsv1.ErrorReason_ERROR_REASON_INSTANCE_NOT_FOUND, errCause.Error()).GRPCStatus().Err()),
 			codes.Internal, "INTERNAL", true, true},
-		"far not found, relayed": {rpcerr.Relay(notFound.GRPCStatus().Err()), codes.NotFound, "INSTANCE_NOT_FOUND", false, false},
-		"far unavailable":        {status.Error(codes.Unavailable, errCause.Error()), codes.Unavailable, "UNAVAILABLE", true, true},
-		"far limit":              {status.Error(codes.ResourceExhausted, errCause.Error()), codes.Unavailable, "UNAVAILABLE", true, true},
-		"far deadline":           {status.Error(codes.DeadlineExceeded, errCause.Error()), codes.DeadlineExceeded, "UNAVAILABLE", true, true},
-		"far cancelled":          {status.Error(codes.Canceled, errCause.Error()), codes.Canceled, "UNAVAILABLE", false, false},
-		"not implemented":        {status.Error(codes.Unimplemented, errCause.Error()), codes.Unimplemented, "UNSPECIFIED", false, false},
+		"far not found, known": {rpcerr.FromPeer(notFound.GRPCStatus().Err(), notFound), codes.NotFound, "INSTANCE_NOT_FOUND", false, false},
+		"far unavailable":      {status.Error(codes.Unavailable, errCause.Error()), codes.Unavailable, "UNAVAILABLE", true, true},
+		"far limit":            {status.Error(codes.ResourceExhausted, errCause.Error()), codes.Unavailable, "UNAVAILABLE", true, true},
+		"far deadline":         {status.Error(codes.DeadlineExceeded, errCause.Error()), codes.DeadlineExceeded, "UNAVAILABLE", true, true},
+		"far cancelled":        {status.Error(codes.Canceled, errCause.Error()), codes.Canceled, "UNAVAILABLE", false, false},
+		"not implemented":      {status.Error(codes.Unimplemented, errCause.Error()), codes.Unimplemented, "UNSPECIFIED", false, false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -67,24 +67,24 @@ func Violations(st *status.Status) []Violation {
 	return violations
 }
 
-// Relay makes an error of what a call to another service answered, to be returned to one's own caller as it is: code, message,
-// reason, metadata, violations. It is for callers that decided that the answer is theirs too (an AGENT_NOT_FOUND for the agent
-// that a channel names); whatever is not relayed on purpose becomes INTERNAL or UNAVAILABLE on its way out. The far error stays
-// the cause. A nil error gives nil.
-func Relay(err error) error {
+// FromPeer makes of what a call to another service answered an error for one's own caller: that of the known ones whose reason it
+// has, UNAVAILABLE when the same call may succeed later, INTERNAL for all else. The far error stays the cause of the last two, for the
+// log. A nil error gives nil.
+func FromPeer(err error, known ...*Error) error {
 	if err == nil {
 		return nil
 	}
-	st := statusOf(err)
-	if st == nil {
-		return err
+	reason := Reason(err)
+	for _, e := range known {
+		if reason == e.Reason() {
+			return e
+		}
 	}
-	relayed := &Error{code: st.Code(), message: st.Message(), violations: Violations(st), cause: err}
-	if info := detail[*errdetails.ErrorInfo](st); info != nil {
-		relayed.reason, relayed.domain, relayed.metadata = info.GetReason(), info.GetDomain(), info.GetMetadata()
+	switch Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Aborted, codes.ResourceExhausted:
+		return Unavailable(err)
 	}
-	relayed.retryAfter, _ = RetryAfter(err)
-	return relayed
+	return Internal(err)
 }
 
 // statusOf finds the status that some error in the chain carries. Unlike status.FromError it does not put the texts of wrapping

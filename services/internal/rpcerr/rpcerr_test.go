@@ -138,13 +138,21 @@ func TestFromStore(t *testing.T) {
 	require.NoError(t, rpcerr.FromStore(nil))
 }
 
-func TestRelayKeepsEverythingThatACallerMayKnow(t *testing.T) {
-	far := rpcerr.Invalid(rpcerr.Violation{Field: "a", Reason: "1"}).WithRetryAfter(time.Second).WithMetadata("k", "v")
-	relayed := rpcerr.Relay(fmt.Errorf("call agent: %w", far.GRPCStatus().Err()))
-	var own *rpcerr.Error
-	require.ErrorAs(t, relayed, &own)
-	require.Equal(t, far.GRPCStatus().Proto().String(), own.GRPCStatus().Proto().String())
-	require.NoError(t, rpcerr.Relay(nil))
-	plain := errors.New("x")
-	require.Equal(t, plain, rpcerr.Relay(plain))
+func TestFromPeerHandsOnWhatIsKnownOnly(t *testing.T) {
+	known := rpcerr.New(codes.NotFound, accountsv1.ErrorReason_ERROR_REASON_INSTANCE_NOT_FOUND, "here")
+	other := rpcerr.New(codes.FailedPrecondition, accountsv1.ErrorReason_ERROR_REASON_INSTANCE_EXISTS, "elsewhere")
+	far := func(e *rpcerr.Error) error { return fmt.Errorf("call agent: %w", e.GRPCStatus().Err()) }
+	require.NoError(t, rpcerr.FromPeer(nil, known))
+	require.Same(t, known, rpcerr.FromPeer(far(rpcerr.New(codes.NotFound, accountsv1.ErrorReason_ERROR_REASON_INSTANCE_NOT_FOUND, "there")), other, known))
+	for code, want := range map[codes.Code]codes.Code{
+		codes.Unavailable: codes.Unavailable, codes.DeadlineExceeded: codes.Unavailable, codes.Canceled: codes.Unavailable,
+		codes.Aborted: codes.Unavailable, codes.ResourceExhausted: codes.Unavailable,
+		codes.NotFound: codes.Internal, codes.InvalidArgument: codes.Internal, codes.Unknown: codes.Internal,
+	} {
+		err := fmt.Errorf("call agent: %w", status.Error(code, "dial tcp 10.0.0.7"))
+		got := rpcerr.FromPeer(err, known)
+		require.Equal(t, want, rpcerr.Code(got), code)
+		require.ErrorIs(t, got, err, "the cause stays, for the log")
+		require.NotContains(t, status.Convert(got).Message(), "10.0.0.7")
+	}
 }

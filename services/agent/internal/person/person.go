@@ -66,7 +66,7 @@ func (s *Server) DescribePerson(ctx context.Context, r *agentv1.DescribePersonRe
 	known, err := s.Contacts.DescribePerson(ctx, &contactsv1.DescribePersonRequest{Instance: r.GetInstance(), Identifier: r.GetIdentifier()},
 		grpc.MaxCallRecvMsgSize(maxAnswer))
 	if err != nil {
-		return nil, fromContacts(err)
+		return nil, rpcerr.FromPeer(err, errTooLarge)
 	}
 	response := &agentv1.DescribePersonResponse{Person: known.GetPerson()}
 	conversations, err := s.Store.PersonConversations(ctx, r.GetInstance(), r.GetIdentifier())
@@ -92,19 +92,6 @@ func (s *Server) DescribePerson(ctx context.Context, r *agentv1.DescribePersonRe
 		response.Conversations = append(response.Conversations, message)
 	}
 	return response, nil
-}
-
-// fromContacts hands on what contacts says about the person, and keeps the rest for the log.
-func fromContacts(err error) error {
-	if rpcerr.Reason(err) == errTooLarge.Reason() {
-		return errTooLarge
-	}
-	switch rpcerr.Code(err) {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Aborted:
-		return rpcerr.Unavailable(err)
-	default:
-		return rpcerr.Internal(err)
-	}
 }
 
 // ErasePerson erases a person here and in contacts, or counts what that would erase. Here comes first: a turn that is being computed is
@@ -157,7 +144,7 @@ func (s *Server) askContacts(ctx context.Context, r *agentv1.ErasePersonRequest,
 		Instance: r.GetInstance(), Identifier: r.GetIdentifier(), CutTime: r.GetCutTime(), DryRun: dryRun,
 	}, grpc.MaxCallRecvMsgSize(maxAnswer))
 	if err != nil {
-		return nil, fromContacts(err)
+		return nil, rpcerr.FromPeer(err, errTooLarge)
 	}
 	return theirs, nil
 }
@@ -224,7 +211,7 @@ func (s *Server) RestoreErasures(ctx context.Context, r *agentv1.RestoreErasures
 	}
 	theirs, err := s.Contacts.RestoreErasures(ctx, &contactsv1.RestoreErasuresRequest{Records: r.GetRecords()})
 	if err != nil {
-		return nil, fromContacts(err)
+		return nil, rpcerr.FromPeer(err, errTooLarge)
 	}
 	return &agentv1.RestoreErasuresResponse{Erased: erased + theirs.GetErased()}, nil
 }

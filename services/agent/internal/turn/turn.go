@@ -282,7 +282,7 @@ func (r *Runner) conversation(
 		Identifier: lane.Identifier, Source: request.GetSource(), Time: request.GetAcceptTime(), InteractionId: request.GetInteractionId(),
 	})
 	if err != nil {
-		return nil, fromContacts(err)
+		return nil, rpcerr.FromPeer(fmt.Errorf("open attendance: %w", err), errErased)
 	}
 	return &opening{
 		Conversation: store.Conversation{
@@ -364,17 +364,4 @@ func fromErased(err error) error {
 		return errErased
 	}
 	return err
-}
-
-// fromContacts makes of what contacts answered what the caller may know: that it can come again, or that something is wrong here.
-func fromContacts(err error) error {
-	if rpcerr.Reason(err) == errErased.Reason() {
-		return errErased
-	}
-	switch rpcerr.Code(err) {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Aborted, codes.ResourceExhausted:
-		return rpcerr.Unavailable(fmt.Errorf("open attendance: %w", err))
-	default:
-		return rpcerr.Internal(fmt.Errorf("open attendance: %w", err))
-	}
 }

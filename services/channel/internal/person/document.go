@@ -34,7 +34,7 @@ func (s *Server) GetContact(ctx context.Context, r *channelv1.GetContactRequest)
 	known, err := s.Agent.DescribePerson(ctx, &agentv1.DescribePersonRequest{Instance: r.GetInstance(), Identifier: r.GetIdentifier()},
 		grpc.MaxCallRecvMsgSize(maxAnswer))
 	if err != nil {
-		return nil, fromAgent(err)
+		return nil, rpcerr.FromPeer(err, errTooLarge)
 	}
 	response := &channelv1.GetContactResponse{
 		Identifier: r.GetIdentifier(), ContactId: known.GetPerson().GetContactId(), CreateTime: known.GetPerson().GetCreateTime(),

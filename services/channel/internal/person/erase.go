@@ -74,7 +74,7 @@ func (p *erasing) ask(ctx context.Context, cut time.Time, dryRun bool) (*agentv1
 		Instance: p.instance, Identifier: p.identifier, CutTime: timestamppb.New(cut), DryRun: dryRun,
 	}, grpc.MaxCallRecvMsgSize(maxAnswer))
 	if err != nil {
-		return nil, fromAgent(err)
+		return nil, rpcerr.FromPeer(err, errTooLarge)
 	}
 	for _, id := range answer.GetInteractionIds() {
 		p.interactions[id] = true

@@ -104,17 +104,3 @@ var (
 	errTooLarge = rpcerr.New(codes.FailedPrecondition, channelv1.ErrorReason_ERROR_REASON_DOCUMENT_TOO_LARGE,
 		"more is kept about the person than one document can hold")
 )
-
-// fromAgent hands on what the agent says about the person, and keeps the rest
-// for the log.
-func fromAgent(err error) error {
-	if rpcerr.Reason(err) == errTooLarge.Reason() {
-		return errTooLarge
-	}
-	switch rpcerr.Code(err) {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Aborted:
-		return rpcerr.Unavailable(err)
-	default:
-		return rpcerr.Internal(err)
-	}
-}
