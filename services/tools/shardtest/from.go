@@ -45,12 +45,17 @@ func (c *checker) table(v *pg.RangeVar, l *level) *relation {
 	switch {
 	case ok && v.GetSchemaname() == "":
 		r.columns = renamed(columns, v.GetAlias().GetColnames())
-	case strings.HasPrefix(v.GetRelname(), "pg_"), v.GetSchemaname() == "information_schema", slices.Contains(shared, v.GetRelname()):
+	case catalogue(v), slices.Contains(shared, v.GetRelname()):
 	default:
 		r.table = v.GetRelname()
 	}
 	l.relations = append(l.relations, r)
 	return r
+}
+
+// catalogue reports whether a table is one of the server's own.
+func catalogue(v *pg.RangeVar) bool {
+	return strings.HasPrefix(v.GetRelname(), "pg_") || strings.HasPrefix(v.GetRelname(), "sqlite_") || v.GetSchemaname() == "information_schema"
 }
 
 func (c *checker) join(j *pg.JoinExpr, l *level) []*relation {

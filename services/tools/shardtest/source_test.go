@@ -18,8 +18,7 @@ const services = "../.."
 
 // withSQL are the packages of the services, and what they share, that have SQL.
 var withSQL = []string{
-	"./accounts/...", "./agent/...", "./channel/...", "./contacts/...",
-	"./internal/erasure/...", "./internal/idempotency/...", "./internal/quota/...", "./internal/retention/...", "./internal/worklease/...",
+	"./accounts/...", "./agent/...", "./channel/...", "./contacts/...", "./internal/...",
 }
 
 var sqlWords = regexp.MustCompile(`\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|FROM|WHERE|JOIN|ON CONFLICT|RETURNING|ORDER BY|LIMIT)\b`)
