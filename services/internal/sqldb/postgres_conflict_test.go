@@ -152,7 +152,7 @@ func TestDeadlockIsRunAgain(t *testing.T) {
 	var counts string
 	require.NoError(t, db.Reader().QueryRowContext(ctx, "SELECT string_agg(CAST(count AS TEXT), ',') FROM items").Scan(&counts))
 	require.Equal(t, "2,2", counts)
-	require.Equal(t, 1, retries(t, registry))
+	require.Positive(t, retries(t, registry), "one of them was refused, or each by the other")
 }
 
 // refuse makes a query fail as often as a sequence says, as a cluster does whose servers' clocks are apart.

@@ -230,8 +230,9 @@ func (c *checker) statement(n *pg.Node, parent *level) []output {
 		c.with(s.GetWithClause(), l)
 		c.target(s.GetRelation(), l)
 		return c.change(l, s.GetUsingClause(), s.GetWhereClause(), nil, s.GetReturningList())
-	case n.GetMergeStmt() != nil:
-		c.problem("MERGE is not looked into")
+	case n.GetMergeStmt() != nil, n.GetCopyStmt() != nil, n.GetTruncateStmt() != nil, n.GetCreateTableAsStmt() != nil, n.GetDoStmt() != nil,
+		n.GetCallStmt() != nil, n.GetPrepareStmt() != nil, n.GetDeclareCursorStmt() != nil:
+		c.problem("a statement of a kind that is not looked into")
 	}
 	return nil // it neither reads nor writes rows
 }

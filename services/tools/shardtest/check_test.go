@@ -7,7 +7,10 @@ import (
 )
 
 func TestCheck(t *testing.T) {
-	const unbound = "its instance is equal to nothing that is given"
+	const (
+		unbound = "its instance is equal to nothing that is given"
+		unknown = "a statement of a kind that is not looked into"
+	)
 	for name, c := range map[string]struct {
 		sql      string
 		problems []string
@@ -121,7 +124,22 @@ func TestCheck(t *testing.T) {
 		"delete":         {sql: `DELETE FROM a WHERE instance = $1 RETURNING id`},
 		"delete without": {`DELETE FROM a`, []string{"a: " + unbound}},
 		"delete using":   {`DELETE FROM a USING b WHERE a.instance = $1 AND b.id = a.id`, []string{"b: " + unbound}},
-		"merge":          {`MERGE INTO a USING b ON a.id = b.id WHEN MATCHED THEN DELETE`, []string{"MERGE is not looked into"}},
+		"merge":          {`MERGE INTO a USING b ON a.id = b.id WHEN MATCHED THEN DELETE`, []string{unknown}},
+		"copy":           {`COPY a (instance, id) FROM STDIN`, []string{unknown}},
+		"truncate":       {`TRUNCATE a`, []string{unknown}},
+		"table as":       {`CREATE TABLE c AS SELECT * FROM a`, []string{unknown}},
+		"cursor":         {`DECLARE c CURSOR FOR SELECT * FROM a`, []string{unknown}},
+		"prepared":       {`PREPARE c AS SELECT * FROM a`, []string{unknown}},
+		"two statements": {`SELECT 1; DELETE FROM a`, []string{"a: " + unbound}},
+
+		"or true":       {`SELECT 1 FROM a WHERE instance = $1 OR TRUE`, []string{"a: " + unbound}},
+		"case":          {`SELECT 1 FROM a WHERE CASE WHEN instance = $1 THEN TRUE ELSE TRUE END`, []string{"a: " + unbound}},
+		"is not true":   {`SELECT 1 FROM a WHERE (instance = $1) IS NOT TRUE`, []string{"a: " + unbound}},
+		"having":        {`SELECT instance FROM a GROUP BY instance HAVING instance = $1`, []string{"a: " + unbound}},
+		"shadowed":      {`SELECT 1 FROM a AS t WHERE t.instance = $1 AND EXISTS (SELECT 1 FROM b AS t WHERE t.id = $2)`, []string{"b: " + unbound}},
+		"twice":         {`UPDATE a SET x = 1 FROM a AS other WHERE other.instance = $1 AND other.id = a.id`, []string{"a: " + unbound}},
+		"union of two":  {`SELECT 1 FROM a WHERE instance = $1 UNION SELECT 1 FROM b WHERE instance = $2`, []string{"instances are given by $1 and $2"}},
+		"given by rows": {sql: `WITH x AS (SELECT $1 AS instance) SELECT 1 FROM a JOIN x ON a.instance = x.instance`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			problems, err := check(c.sql)
