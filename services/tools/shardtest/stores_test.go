@@ -26,14 +26,24 @@ func TestEveryStatementNamesItsInstance(t *testing.T) {
 			checked = append(checked, sql)
 		}
 	}
+	// What is one constant string is read as it stands, whether a test ran it or not; what is no statement by itself must be part of one.
+	// Files that are SQLite's alone have nothing that PostgreSQL gets.
 	all := strings.Join(checked, "\n")
+	var parts []string
 	for text, at := range written.product {
-		switch _, err := check(text); {
-		case strings.Contains(all, text) || strings.Contains(at, "_sqlite.go:"):
-		case err == nil:
-			checked = append(checked, text)
-		default:
-			t.Errorf("%s: a part of a statement that no test of a store has run: %s", at, text)
+		if strings.Contains(all, text) || strings.Contains(at, "_sqlite.go:") {
+			continue
+		}
+		if _, err := check(text); err != nil {
+			parts = append(parts, text)
+			continue
+		}
+		checked = append(checked, text)
+	}
+	all = strings.Join(checked, "\n")
+	for _, part := range parts {
+		if !strings.Contains(all, part) {
+			t.Errorf("%s: a part of a statement that no test of a store has run: %s", written.product[part], part)
 		}
 	}
 	slices.Sort(checked)
