@@ -80,7 +80,7 @@ func translateState(err error, server *pgconn.PgError) error {
 		return unavailable(fmt.Errorf("%w: %w", errStatementTimeout, err))
 	case class(server.Code) == classOperator, class(server.Code) == classConnection, class(server.Code) == classSystem:
 		return lost(err)
-	case class(server.Code) == classResources, server.Code == codeReadOnly, server.Code == codeLockNotAvailable:
+	case class(server.Code) == classResources, server.Code == codeReadOnly, server.Code == codeLockNotAvailable, mayRunAgain(err):
 		return unavailable(err)
 	case class(server.Code) == classData:
 		return &dataError{cause: server}
@@ -117,7 +117,11 @@ func lostInFlight(err error) error {
 	}
 }
 
-// mayRunAgain reports whether a transaction that met err can be tried once more: the server undid it and asked for that.
+// mayRunAgain reports whether a transaction that met err can be tried once more: the server undid it and asked for that. Distributed
+// servers say so with the same two codes: CockroachDB
+// (https://www.cockroachlabs.com/docs/stable/transaction-retry-error-reference), YugabyteDB
+// (https://docs.yugabyte.com/stable/develop/learn/transactions/transactions-errorcodes-ysql), and Citus of a deadlock between its
+// servers.
 func mayRunAgain(err error) bool {
 	state := stateOf(err)
 	return state == codeSerialization || state == codeDeadlock

@@ -27,8 +27,8 @@ func TestMeaningOfServerErrors(t *testing.T) {
 		"57014": {unavailable: true},             // statement_timeout
 		"55P03": {unavailable: true},
 		"25006": {unavailable: true},
-		"40001": {again: true},
-		"40P01": {again: true},
+		"40001": {unavailable: true, again: true},
+		"40P01": {unavailable: true, again: true},
 		"23505": {unique: true},
 		"23503": {},
 		"42601": {},

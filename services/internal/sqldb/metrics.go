@@ -15,6 +15,7 @@ type metrics struct {
 	writeCount  atomic.Int64
 
 	commits   prometheus.Counter
+	retries   prometheus.Counter
 	groupSize prometheus.Observer
 	seconds   prometheus.Observer
 }
@@ -24,6 +25,13 @@ func newMetrics(registerer prometheus.Registerer, service string) (*metrics, err
 	commits, err := metric.Shared(registerer, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "prosa_store_commits_total",
 		Help: "Transactions committed; on SQLite one fsync each.",
+	}, label))
+	if err != nil {
+		return nil, err
+	}
+	retries, err := metric.Shared(registerer, prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "prosa_store_retries_total",
+		Help: "Transactions and queries that PostgreSQL asked to be run again, or that lost their connection before the commit.",
 	}, label))
 	if err != nil {
 		return nil, err
@@ -46,6 +54,7 @@ func newMetrics(registerer prometheus.Registerer, service string) (*metrics, err
 	}
 	return &metrics{
 		commits:   commits.WithLabelValues(service),
+		retries:   retries.WithLabelValues(service),
 		groupSize: groupSize.WithLabelValues(service),
 		seconds:   seconds.WithLabelValues(service),
 	}, nil

@@ -9,10 +9,12 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 
@@ -85,6 +87,10 @@ func connectPostgres(o Options, parameters map[string]string) (*sql.DB, error) {
 	if conn.ConnectTimeout == 0 {
 		conn.ConnectTimeout = connectTimeout
 	}
+	if conn.ValidateConnect != nil || severalHosts(conn) {
+		// A standby has not read yet what the caller has just written.
+		conn.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
 	for name, value := range parameters {
 		conn.RuntimeParams[name] = value
 	}
@@ -98,6 +104,12 @@ func connectPostgres(o Options, parameters map[string]string) (*sql.DB, error) {
 	pool.SetConnMaxIdleTime(idleTimeout)
 	pool.SetConnMaxLifetime(connLifetime)
 	return pool, nil
+}
+
+// severalHosts reports whether a URL names more than one server. The driver keeps ways to the same one, with and without TLS, in the same
+// list.
+func severalHosts(c *pgx.ConnConfig) bool {
+	return slices.ContainsFunc(c.Fallbacks, func(f *pgconn.FallbackConfig) bool { return f.Host != c.Host || f.Port != c.Port })
 }
 
 // poolSize is the parameter pool_max_conns of a URL, or 0. pgxpool fills in a default of its own, so its answer cannot be used.
@@ -183,7 +195,7 @@ func wait(ctx context.Context, c clock.Clock, d time.Duration) error {
 	}
 }
 
-func (s *server) reader() Reader { return poolReader{pool: s.pool} }
+func (s *server) reader() Reader { return serverReader{s} }
 
 // write tries fn until it is committed or has an error of its own.
 func (s *server) write(ctx context.Context, fn func(ctx context.Context, tx Tx) error) error {
@@ -199,8 +211,12 @@ func (s *server) again(ctx context.Context, once func() (again bool, err error))
 			return err
 		}
 		if attempt == maxAttempts {
+			if errors.Is(err, ErrUnavailable) {
+				return err
+			}
 			return unavailable(err)
 		}
+		s.metrics.retries.Inc()
 		if err := wait(ctx, s.clock, backoff/2+time.Duration(s.jitter()*float64(backoff/2))); err != nil {
 			return err
 		}

@@ -42,7 +42,8 @@ type Options struct {
 	// DataDir is the directory of the SQLite files. It is made, with mode 0700, when it is not there. PostgreSQL ignores it.
 	DataDir string
 	// DatabaseURL is a PostgreSQL URL (or key=value list) as libpq knows it; empty means SQLite. The parameter pool_max_conns
-	// sets the number of connections of this store, 12 when it is absent.
+	// sets the number of connections of this store, 12 when it is absent. Of several hosts one is taken that accepts writes, whatever
+	// target_session_attrs says: all reads are from there too.
 	DatabaseURL string
 	// Migrations has the directories sqlite and postgres with goose files; see CheckMigrations. Nil means that the store has none.
 	Migrations fs.FS
@@ -154,8 +155,9 @@ func (db *DB) Ping(ctx context.Context) error { return db.engine.ping(ctx) }
 // Dialect is the engine under this store.
 func (db *DB) Dialect() Dialect { return db.dialect }
 
-// Reader runs queries outside any transaction: each sees what was committed before it began. A statement that takes longer than
-// five seconds is broken off with ErrUnavailable.
+// Reader runs queries outside any transaction: each sees what was committed before it began, by any process, because it is of the
+// server that takes the writes. A statement that takes longer than five seconds is broken off with ErrUnavailable. One that
+// PostgreSQL asks to be run again is, before its first row; if it goes on asking, that is ErrUnavailable too.
 func (db *DB) Reader() Reader { return db.engine.reader() }
 
 // Write runs fn in a transaction and returns after it is on disk. An error of fn undoes all that fn did and is returned as it is;

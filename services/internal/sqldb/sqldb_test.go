@@ -351,6 +351,8 @@ func TestMetricsAreSharedByStores(t *testing.T) {
 			"prosa_store_commits_total sqldbtest": 1,
 			"prosa_store_group_size other":        2,
 			"prosa_store_group_size sqldbtest":    1,
+			"prosa_store_retries_total other":     0,
+			"prosa_store_retries_total sqldbtest": 0,
 			"prosa_store_write_seconds other":     2,
 			"prosa_store_write_seconds sqldbtest": 2,
 		}, gather(t, registry))

@@ -18,6 +18,10 @@ import (
 // each test process starts a private server.
 const URLVariable = "PROSA_TEST_POSTGRES_URL"
 
+// LogVariable is the environment variable with a directory that the server's user may write to. A private server then logs there
+// every statement that it gets, for whoever wants to know what the stores ask of it.
+const LogVariable = "PROSA_TEST_POSTGRES_LOG"
+
 const databaseTimeout = 30 * time.Second
 
 var databases atomic.Int64

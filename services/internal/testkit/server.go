@@ -260,6 +260,9 @@ func startProcess(bin, data string, a account) (*serverProcess, error) {
 		"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off",
 		"-c", "wal_level=minimal", "-c", "max_wal_senders=0", "-c", "autovacuum=off", "-c", "jit=off",
 		"-c", "shared_buffers=32MB", "-c", "max_connections=200")
+	if dir := os.Getenv(LogVariable); dir != "" {
+		p.cmd.Args = append(p.cmd.Args, logTo(dir, port)...)
+	}
 	// If this process dies the server gets SIGQUIT, which is its immediate shutdown.
 	p.cmd.SysProcAttr.Pdeathsig = syscall.SIGQUIT
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
@@ -281,6 +284,16 @@ func startProcess(bin, data string, a account) (*serverProcess, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// logTo are the settings with which a server writes every statement that it is given into a file of its own: lines of JSON, as in
+// https://www.postgresql.org/docs/15/runtime-config-logging.html. The values of parameters are left out.
+func logTo(dir string, port int) []string {
+	name := fmt.Sprintf("%d-%d.log", os.Getpid(), port)
+	return []string{
+		"-c", "logging_collector=on", "-c", "log_destination=jsonlog", "-c", "log_directory=" + dir, "-c", "log_filename=" + name,
+		"-c", "log_rotation_age=0", "-c", "log_rotation_size=0", "-c", "log_statement=all", "-c", "log_parameter_max_length=0",
+	}
 }
 
 func freePort() (int, error) {
