@@ -22,6 +22,7 @@ func TestDemo(t *testing.T) {
 	first := runDemo(t, folder)
 	second := runDemo(t, folder)
 	require.Equal(t, channelOf(t, first), channelOf(t, second), "the second start uses the first one's channel")
+	require.Equal(t, keyOf(t, first), keyOf(t, second), "and its key")
 }
 
 // runDemo gives what the demonstration printed until it was up.
@@ -49,34 +50,8 @@ func runDemo(t *testing.T, folder string) string {
 		shown.WriteString(line)
 		require.NoError(t, err, "%s\n%s", shown.String(), log.String())
 	}
-	require.Contains(t, shown.String(), `"text":"Como posso ajudar?"`, "the answer arrived")
-	require.NotContains(t, shown.String(), "signature", "the signature was right")
-
-	pasted := 0
-	for line := range strings.Lines(shown.String()) {
-		line = strings.TrimSpace(line)
-		if !strings.HasPrefix(line, "curl ") {
-			continue
-		}
-		answer, err := exec.CommandContext(ctx, "sh", "-c", line).Output()
-		require.NoError(t, err, line)
-		_, body, found := strings.Cut(string(answer), "\r\n\r\n") // curl -i shows the headers
-		if found {
-			require.Contains(t, string(answer), "200 OK", line)
-		} else {
-			body = string(answer)
-		}
-		if strings.Contains(line, "/conversation/stream/") {
-			require.Contains(t, body, "\n\nComo posso ajudar?\n1. ", "the answer as text")
-			pasted++
-			continue
-		}
-		var value map[string]any
-		require.NoError(t, json.Unmarshal([]byte(body), &value), "%s\n%s", line, answer)
-		require.NotContains(t, value, "invalidParams", line)
-		pasted++
-	}
-	require.Equal(t, 7, pasted)
+	requireAnswered(t, shown.String())
+	pasteLines(ctx, t, shown.String())
 	for callback := ""; !strings.Contains(callback, `"output":[`); {
 		callback, err = lines.ReadString('\n')
 		require.NoError(t, err)
@@ -91,10 +66,57 @@ func runDemo(t *testing.T, folder string) string {
 	return shown.String()
 }
 
+// requireAnswered checks that the first answer arrived, signed rightly.
+func requireAnswered(t *testing.T, shown string) {
+	t.Helper()
+	require.Contains(t, shown, `"text":"Como posso ajudar?"`, "the answer arrived")
+	require.NotContains(t, shown, "signature", "the signature was right")
+}
+
+// pasteLines runs every line that the demonstration shows.
+func pasteLines(ctx context.Context, t *testing.T, shown string) {
+	t.Helper()
+	pasted := 0
+	for line := range strings.Lines(shown) {
+		line = strings.TrimSpace(line)
+		if !strings.HasPrefix(line, "curl ") {
+			continue
+		}
+		answer, err := exec.CommandContext(ctx, "sh", "-c", line).Output()
+		require.NoError(t, err, line)
+		_, body, found := strings.Cut(string(answer), "\r\n\r\n") // curl -i shows the headers
+		if found {
+			require.Contains(t, string(answer), "200 OK", line)
+		} else {
+			body = string(answer)
+		}
+		pasted++
+		if strings.Contains(line, "/conversation/stream/") {
+			require.Contains(t, body, "\n\nComo posso ajudar?\n1. ", "the answer as text")
+			continue
+		}
+		var value map[string]any
+		require.NoError(t, json.Unmarshal([]byte(body), &value), "%s\n%s", line, answer)
+		for _, wrong := range []string{"invalidParams", "detail"} {
+			require.NotContains(t, value, wrong, line)
+		}
+	}
+	require.Equal(t, 7, pasted)
+}
+
 // channelOf is the channel that the printed lines name.
 func channelOf(t *testing.T, shown string) string {
 	t.Helper()
 	_, rest, found := strings.Cut(shown, `"channelId":"`)
 	require.True(t, found)
 	return rest[:24]
+}
+
+// keyOf is the API key that the printed lines have.
+func keyOf(t *testing.T, shown string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(shown, "PROSA_KEY=")
+	require.True(t, found)
+	key, _, _ := strings.Cut(rest, " ")
+	return key
 }
