@@ -307,7 +307,7 @@ func TestTargetsAreServices(t *testing.T) {
 
 // TestSettingsExist checks every environment variable against what the program knows.
 func TestSettingsExist(t *testing.T) {
-	known := settings(t)
+	known := build(t).settings(t)
 	eachOverlay(t, func(t *testing.T, objects []object) {
 		for _, m := range of[*core.ConfigMap](objects) {
 			for name := range m.Data {
