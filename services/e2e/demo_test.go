@@ -5,7 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,6 +27,70 @@ func TestDemo(t *testing.T) {
 	second := runDemo(t, folder)
 	require.Equal(t, channelOf(t, first), channelOf(t, second), "the second start uses the first one's channel")
 	require.Equal(t, keyOf(t, first), keyOf(t, second), "and its key")
+}
+
+// TestDemoElsewhere shows a gateway that is there, over whatever has become of
+// what an earlier start made and knew.
+func TestDemoElsewhere(t *testing.T) {
+	ctx := within(t, 2*stepWithin)
+	prosa := start(t, harness.Spec{Settings: map[string]string{"data-dir": t.TempDir()}})
+	client := clientOf(t, prosa)
+	folder := t.TempDir()
+	state := filepath.Join(folder, "demo.json")
+	show := func() string {
+		t.Helper()
+		env := freeAddrs(t)
+		env["PROSA_DATA_DIR"], env["PROSA_GATEWAY_URL"] = folder, prosa.HTTP+"/"
+		demo := runScript(t, folderWithBinary(t), "exec ./prosa demo", env)
+		awaitHealthy(t, demo, env["PROSA_METRICS_ADDR"])
+		shown := demo.output()
+		demo.stop()
+		require.NoError(t, demo.wait())
+		requireAnswered(t, shown)
+		pasteLines(ctx, t, shown)
+		return shown
+	}
+	count := func(collection string) int {
+		var page map[string]any
+		require.NoError(t, client.Call(ctx, http.MethodGet, "/v1/instances/demo/"+collection, nil, &page))
+		return len(page[collection].([]any))
+	}
+
+	channels := map[string]bool{}
+	for i, become := range []func(){
+		func() { // nothing is known of another gateway's
+			require.NoError(t, os.WriteFile(state, []byte(`{"agent":{"id":"aaaaaaaaaaaaaaaaaaaaaaaa"},"channel":{"id":"bbbbbbbbbbbbbbbbbbbbbbbb"},`+
+				`"botApi":{"id":"cccccccccccccccccccccccc"},"apiKey":{"id":"dddddddddddddddddddddddd","key":"psk_x"},"receiverAddr":"nowhere"}`), 0o600))
+		},
+		func() { // somebody has deleted everything
+			var made map[string]any
+			content, err := os.ReadFile(state)
+			require.NoError(t, err)
+			require.NoError(t, json.Unmarshal(content, &made))
+			var keys struct{ APIKeys []struct{ ID string } }
+			require.NoError(t, client.Call(ctx, http.MethodGet, "/v1/instances/demo/apiKeys", nil, &keys))
+			require.Len(t, keys.APIKeys, 1)
+			deleted := []string{"apiKeys/" + keys.APIKeys[0].ID}
+			for collection, name := range map[string]string{"agents": "agent", "channels": "channel", "botApis": "botApi"} {
+				deleted = append(deleted, collection+"/"+made[name].(map[string]any)["id"].(string))
+			}
+			slices.SortFunc(deleted, func(a, b string) int { return strings.Compare(b, a) }) // the agent after those that name it
+			for _, path := range deleted {
+				require.NoError(t, client.Call(ctx, http.MethodDelete, "/v1/instances/demo/"+path, nil, nil), path)
+			}
+		},
+		func() { require.NoError(t, os.Remove(state)) }, // the folder is lost
+	} {
+		become()
+		channels[channelOf(t, show())] = true
+		require.Len(t, channels, min(i+1, 2), "one that is there is found")
+		for _, collection := range []string{"agents", "channels", "botApis", "apiKeys"} {
+			require.Equal(t, 1, count(collection), "%s after start %d", collection, i+1)
+		}
+		info, err := os.Stat(state)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), "it holds keys")
+	}
 }
 
 // runDemo gives what the demonstration printed until it was up.

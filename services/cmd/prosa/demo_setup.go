@@ -35,13 +35,14 @@ type demoState struct {
 	Agent        demoMade `json:"agent"`
 	Channel      demoMade `json:"channel"`
 	BotAPI       demoMade `json:"botApi"`
-	Key          string   `json:"key"`
+	APIKey       demoMade `json:"apiKey"`
 	ReceiverAddr string   `json:"receiverAddr"`
 }
 
 // demoMade is what is known of one resource.
 type demoMade struct {
 	ID            string `json:"id"`
+	Key           string `json:"key,omitempty"`
 	Token         string `json:"token,omitempty"`
 	SigningSecret string `json:"signingSecret,omitempty"`
 }
@@ -167,12 +168,13 @@ func (d *demo) assert(ctx context.Context, path string, r demoResource) error {
 	return d.call(ctx, http.MethodPatch, path+"/"+r.known.ID, r.fields, nil)
 }
 
-// ensureKey takes the key that is known if it still opens the instance, else
-// makes one, and deletes those of earlier starts.
+// ensureKey takes the key that is known if it is there, else makes one, and
+// deletes those of earlier starts, which nobody knows any more.
 func (d *demo) ensureKey(ctx context.Context) error {
-	if d.state.Key != "" {
-		err := d.client.call(ctx, http.MethodGet, demoBase, d.state.Key, nil, nil)
-		if !answered(err, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound) {
+	if d.state.APIKey.ID != "" {
+		// Its use would not tell: a deleted key may be good for a few seconds more.
+		err := d.call(ctx, http.MethodGet, demoBase+"/apiKeys/"+d.state.APIKey.ID, nil, nil)
+		if !answered(err, http.StatusNotFound) {
 			return err
 		}
 	}
@@ -185,13 +187,9 @@ func (d *demo) ensureKey(ctx context.Context) error {
 			return err
 		}
 	}
-	var made struct{ Key string }
+	d.state.APIKey = demoMade{}
 	fields := map[string]any{"displayName": demoName, "scopes": []string{"contacts.read", "conversations", "manage"}}
-	if err := d.call(ctx, http.MethodPost, demoBase+"/apiKeys", fields, &made); err != nil {
-		return err
-	}
-	d.state.Key = made.Key
-	return nil
+	return d.call(ctx, http.MethodPost, demoBase+"/apiKeys", fields, &d.state.APIKey)
 }
 
 // find gives the ids of the resources of a display name.

@@ -20,7 +20,7 @@ func (d *demo) sendFirst(ctx context.Context) error {
 func (d *demo) converse(ctx context.Context) error {
 	var created struct{ ID string }
 	fields := map[string]any{"identifier": d.person}
-	if err := d.client.call(ctx, http.MethodPost, "/conversation/create/"+d.state.Agent.ID, d.state.Key, fields, &created); err != nil {
+	if err := d.client.call(ctx, http.MethodPost, "/conversation/create/"+d.state.Agent.ID, d.state.APIKey.Key, fields, &created); err != nil {
 		return err
 	}
 	d.conversation = created.ID
@@ -56,7 +56,7 @@ Prosa is up at %[1]s%[5]s. Try, in another terminal:
 
 All calls are listed at %[1]s/docs. Stop with Ctrl-C; the next start finds everything again.
 
-`, d.public, d.state.Channel.ID, demoInstance, d.state.Key, data, d.person, d.state.BotAPI.ID, d.state.BotAPI.Token,
+`, d.public, d.state.Channel.ID, demoInstance, d.state.APIKey.Key, data, d.person, d.state.BotAPI.ID, d.state.BotAPI.Token,
 		d.conversation, d.state.Agent.ID)
 	return err
 }

@@ -56,6 +56,12 @@ func TestUnknownSettingsAndCommandsAreRefused(t *testing.T) {
 		{"listen", "--status=500", "--drop"},
 		{"listen", "--body=x", "--slow=1s"},
 		{"listen", "--retry-after=a\nb"},
+		{"demo", "--gateway-url=http://gateway:8080"},
+		{"demo", "--gateway-url=gateway:8080", "--root-key=" + strings.Repeat("k", 32)},
+		{"demo", "--public-url=ftp://gateway"},
+		{"demo", "--receiver-url=http://receiver/"},
+		{"demo", "--receiver-addr=:1", "--receiver-url=receiver"},
+		{"demo", "--secret-key=short"},
 	} {
 		code, _, stderr := prosa(t, args...)
 		require.Equal(t, 2, code, args)
