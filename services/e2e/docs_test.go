@@ -29,6 +29,7 @@ var shellBlocks = map[string]func(t *testing.T, block string){
 	"./prosa listen --port 8090 --secret whsec_… --fail-rate 0.2 --delay 500ms": runListen,
 	"./prosa backup prosa.tar":                                                  runBackup,
 	"./prosa restore prosa.tar --data-dir=./data":                               runRestore,
+	"export PROSA_ROOT_KEY='…'   # 32 or more characters":                       runDemoElsewhere,
 	"./prosa serve accounts --insecure-internal --grpc-addr=127.0.0.1:9091 --metrics-addr=127.0.0.1:9191 &": runFiveRoles,
 }
 
@@ -125,6 +126,23 @@ func runFiveRoles(t *testing.T, block string) {
 		awaitHealthy(t, script, role[1])
 	}
 	sendAndReceive(t, env["PROSA_HTTP_ADDR"])
+}
+
+// runDemoElsewhere starts a gateway and its demonstration as written, on free
+// ports.
+func runDemoElsewhere(t *testing.T, block string) {
+	env := freeAddrs(t)
+	for _, name := range []string{"PROSA_ROOT_KEY", "PROSA_EGRESS_ALLOW", "PROSA_EGRESS_HTTP"} {
+		delete(env, name) // are in the block
+	}
+	operations, err := harness.FreeAddr()
+	require.NoError(t, err)
+	block = replaced(t, block, "'…'", "'"+harness.RootKey+"'")
+	block = replaced(t, block, "127.0.0.1:8080", env["PROSA_HTTP_ADDR"])
+	block = replaced(t, block, "127.0.0.1:9465", operations)
+	script := runScript(t, folderWithBinary(t), block, env)
+	awaitHealthy(t, script, operations)
+	requireAnswered(t, script.output())
 }
 
 // runListen has a channel deliver to `prosa listen` with the channel's secret:
