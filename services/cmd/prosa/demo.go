@@ -33,24 +33,29 @@ const (
 )
 
 type demoCommand struct {
-	config.Settings `embed:""`
-
 	GatewayURL   string `name:"gateway-url" help:"A gateway elsewhere to show; give its --root-key too. Default: everything runs in this process."`
 	PublicURL    string `name:"public-url" help:"Address of the gateway in what is shown, as the reader reaches it. Default: as the demo does."`
 	ReceiverAddr string `help:"Address of the demo's receiver of webhooks. Default: a free port of loopback, if possible that of the last start."`
 	ReceiverURL  string `name:"receiver-url" help:"The receiver as the channel role reaches it, which must be let (--egress-allow, --egress-http). Default: its address."`
+
+	config.Settings `embed:""`
 }
 
 // Validate says everything that is wrong with the flags and settings.
 func (c *demoCommand) Validate() error {
 	faults := []error{c.Settings.Validate()}
-	for name, address := range map[string]string{"gateway-url": c.GatewayURL, "public-url": c.PublicURL, "receiver-url": c.ReceiverURL} {
-		if u, err := url.Parse(address); address != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
-			faults = append(faults, fmt.Errorf("%s: must be http://… or https://…", name))
+	for _, given := range []struct{ name, url string }{
+		{"gateway-url", c.GatewayURL}, {"public-url", c.PublicURL}, {"receiver-url", c.ReceiverURL},
+	} {
+		if u, err := url.Parse(given.url); given.url != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+			faults = append(faults, fmt.Errorf("%s: must be http://… or https://…", given.name))
 		}
 	}
 	if c.GatewayURL != "" && c.RootKey == "" {
 		faults = append(faults, errors.New("root-key: is required with gateway-url"))
+	}
+	if err := config.CheckAddr(c.ReceiverAddr); c.ReceiverAddr != "" && err != nil {
+		faults = append(faults, fmt.Errorf("receiver-addr: %w", err))
 	}
 	if c.ReceiverURL != "" && c.ReceiverAddr == "" {
 		faults = append(faults, errors.New("receiver-addr: is required with receiver-url"))

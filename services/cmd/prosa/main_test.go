@@ -61,6 +61,7 @@ func TestUnknownSettingsAndCommandsAreRefused(t *testing.T) {
 		{"demo", "--public-url=ftp://gateway"},
 		{"demo", "--receiver-url=http://receiver/"},
 		{"demo", "--receiver-addr=:1", "--receiver-url=receiver"},
+		{"demo", "--receiver-addr=receiver"},
 		{"demo", "--secret-key=short"},
 	} {
 		code, _, stderr := prosa(t, args...)
