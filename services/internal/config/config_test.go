@@ -104,12 +104,12 @@ func TestUnknownSettingsInAFileAreRefusedByName(t *testing.T) {
 func TestAFileIsOneListOfPlainValues(t *testing.T) {
 	const want = "must be a text, a number, true or false, or a list of those"
 	for file, reason := range map[string]string{
-		"log-level:\n":                            "log-level: " + want,
-		"data-dir: {a: b}\n":                      "data-dir: " + want,
-		"data-dir: 2026-01-31\n":                  "data-dir: " + want,
-		"egress-allow: [10.0.0.0/8, [127.0.0.1]]\n":     "egress-allow: " + want,
-		"log-level: warn\n---\nlog-level: info\n": "must be one document",
-		"log-level: warn\n---\n":                  "must be one document",
+		"log-level:\n":                              "log-level: " + want,
+		"data-dir: {a: b}\n":                        "data-dir: " + want,
+		"data-dir: 2026-01-31\n":                    "data-dir: " + want,
+		"egress-allow: [10.0.0.0/8, [127.0.0.1]]\n": "egress-allow: " + want,
+		"log-level: warn\n---\nlog-level: info\n":   "must be one document",
+		"log-level: warn\n---\n":                    "must be one document",
 	} {
 		_, err := config.YAML(strings.NewReader(file))
 		require.EqualError(t, err, "read configuration: "+reason, file)
