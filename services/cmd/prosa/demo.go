@@ -90,7 +90,11 @@ func (c *demoCommand) runHere(ctx context.Context, s streams) error {
 	}, func(ctx context.Context) error {
 		select {
 		case running := <-ready:
-			return c.show(ctx, s.out, "http://"+running.HTTPAddr, running.RootKey, func() {})
+			addr, err := fromHere(running.HTTPAddr)
+			if err != nil {
+				return fmt.Errorf("read address of the gateway: %w", err)
+			}
+			return c.show(ctx, s.out, "http://"+addr, running.RootKey, func() {})
 		case <-ctx.Done():
 			return nil
 		}
@@ -155,7 +159,11 @@ func (c *demoCommand) show(ctx context.Context, out io.Writer, gatewayURL, rootK
 		return err
 	}
 	d.state.ReceiverAddr = listener.Addr().String()
-	receiverURL := cmp.Or(c.ReceiverURL, "http://"+d.state.ReceiverAddr+"/")
+	receiverAddr, err := fromHere(d.state.ReceiverAddr)
+	if err != nil {
+		return errors.Join(fmt.Errorf("read address of the receiver: %w", err), listener.Close())
+	}
+	receiverURL := cmp.Or(c.ReceiverURL, "http://"+receiverAddr+"/")
 	arrived := make(chan struct{}, 1)
 	handler, err := d.setUp(ctx, file, receiverURL, arrived)
 	if err != nil {

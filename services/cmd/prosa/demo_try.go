@@ -42,7 +42,7 @@ Prosa is up at %[1]s%[5]s. Try, in another terminal:
   # The same by the Bot API, with variables; one callback carries the whole answer.
   curl -i %[1]s/%[3]s/api/%[7]s -H 'Authorization: %[8]s' -H 'Content-Type: application/json' -d '{"identifier":"%[6]s","input":{"text":"Olá"},"context":{"name":"Ana"}}'
 
-  # Talk with the agent, and see its answer as it comes; or in the terminal.
+  # Talk with the agent, and see its answer as it comes; or, with the binary, in the terminal.
   curl -Ns %[1]s/conversation/stream/%[9]s -H 'Authorization: Bearer %[4]s' -H 'Content-Type: application/json' -d '{"text":"Olá"}'
   PROSA_KEY=%[4]s prosa chat --agent=%[10]s --url=%[1]s
 

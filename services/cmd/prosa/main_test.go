@@ -99,3 +99,15 @@ func TestHealthcheckFailsWhenNothingListens(t *testing.T) {
 	require.Equal(t, 1, code)
 	require.Contains(t, stderr, "/readyz")
 }
+
+func TestWhatListensEverywhereIsReachedOnLoopback(t *testing.T) {
+	for addr, want := range map[string]string{
+		"0.0.0.0:1": "127.0.0.1:1", "[::]:1": "127.0.0.1:1", ":1": "127.0.0.1:1", "[::1]:1": "[::1]:1", "gateway:1": "gateway:1",
+	} {
+		got, err := fromHere(addr)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	_, err := fromHere("gateway")
+	require.Error(t, err)
+}
