@@ -225,7 +225,10 @@ type demo struct {
 // setUp makes all that there has to be, and gives the receiver, which tells when
 // webhooks arrive.
 func (d *demo) setUp(ctx context.Context, file, receiverURL string, arrived chan<- struct{}) (http.Handler, error) {
-	if err := d.client.awaitReady(ctx); err != nil {
+	if err := d.client.awaitReady(ctx, func() error {
+		_, err := fmt.Fprintf(d.out, "Waiting until the gateway at %s is ready.\n", d.client.base)
+		return err
+	}); err != nil {
 		return nil, err
 	}
 	if err := d.prepare(ctx, receiverURL); err != nil {

@@ -54,14 +54,19 @@ func answered(err error, statuses ...int) bool {
 }
 
 // awaitReady waits until the gateway says that it, and what is behind it, is
-// ready.
-func (c demoClient) awaitReady(ctx context.Context) error {
+// ready. waits is called once if it is not at first.
+func (c demoClient) awaitReady(ctx context.Context, waits func() error) error {
 	within, cancel := context.WithTimeout(ctx, demoWithin)
 	defer cancel()
-	for {
+	for tries := 1; ; tries++ {
 		err := c.try(within, http.MethodGet, "/readyz", http.Header{}, nil, nil)
 		if err == nil {
 			return nil
+		}
+		if tries == 1 {
+			if err := waits(); err != nil {
+				return err
+			}
 		}
 		if pause(within, time.Second) != nil {
 			return fmt.Errorf("wait for the gateway at %s: %w", c.base, err)
