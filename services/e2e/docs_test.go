@@ -22,20 +22,24 @@ const repository = "../.."
 // shellBlocks are the commands in the documents, by the first line of their
 // block: what exercises them. TestDocumentedCommands finds the blocks itself.
 var shellBlocks = map[string]func(t *testing.T, block string){
-	"go run ./services/cmd/prosa demo":                                          func(*testing.T, string) {}, // TestDemo runs it, and all that it prints
-	"go test work":                                                              func(*testing.T, string) {}, // is running
-	"go build -o prosa ./services/cmd/prosa":                                    runBuildAndServe,
-	"export PROSA_DATABASE_URL='postgres://prosa@localhost/prosa'":              runOnPostgres,
-	"./prosa listen --port 8090 --secret whsec_… --fail-rate 0.2 --delay 500ms": runListen,
-	"./prosa backup prosa.tar":                                                  runBackup,
-	"./prosa restore prosa.tar --data-dir=./data":                               runRestore,
+	"go run ./services/cmd/prosa demo":                                                                      func(*testing.T, string) {}, // TestDemo runs it, and all that it prints
+	"go test work":                                                                                          func(*testing.T, string) {}, // is running
+	"go build -o prosa ./services/cmd/prosa":                                                                runBuildAndServe,
+	"export PROSA_DATABASE_URL='postgres://prosa@localhost/prosa'":                                          runOnPostgres,
+	"./prosa listen --port 8090 --secret whsec_… --fail-rate 0.2 --delay 500ms":                             runListen,
+	"./prosa backup prosa.tar":                                                                              runBackup,
+	"./prosa restore prosa.tar --data-dir=./data":                                                           runRestore,
+	"export PROSA_ROOT_KEY='…'   # 32 or more characters":                                                   runDemoElsewhere,
+	"prosa agent check deploy/examples/agents/assistente.yaml":                                              runInRepository,
+	`curl -X PUT localhost:8080/v1/instances/loja/secrets/openai -H "Authorization: Bearer $KEY" \`:         runPutSecret,
+	"go run ./services/e2e/bench":                                                                           func(*testing.T, string) {}, // takes an hour
 	"./prosa serve accounts --insecure-internal --grpc-addr=127.0.0.1:9091 --metrics-addr=127.0.0.1:9191 &": runFiveRoles,
 }
 
 // TestDocumentedCommands runs every block of commands that the documents tell
 // an operator to type; a block that nothing here knows fails.
 func TestDocumentedCommands(t *testing.T) {
-	for _, document := range []string{"README.md", "deploy/README.md"} {
+	for _, document := range []string{"README.md", "deploy/README.md", "deploy/examples/README.md", "services/e2e/bench/README.md"} {
 		content, err := os.ReadFile(filepath.Join(repository, document))
 		require.NoError(t, err)
 		blocks := regexp.MustCompile("(?ms)^```sh\n(.*?)^```$").FindAllStringSubmatch(string(content), -1)
@@ -125,6 +129,41 @@ func runFiveRoles(t *testing.T, block string) {
 		awaitHealthy(t, script, role[1])
 	}
 	sendAndReceive(t, env["PROSA_HTTP_ADDR"])
+}
+
+// runDemoElsewhere starts a gateway and its demonstration as written, on free
+// ports.
+func runDemoElsewhere(t *testing.T, block string) {
+	env := freeAddrs(t)
+	for _, name := range []string{"PROSA_ROOT_KEY", "PROSA_EGRESS_ALLOW", "PROSA_EGRESS_HTTP"} {
+		delete(env, name) // are in the block
+	}
+	operations, err := harness.FreeAddr()
+	require.NoError(t, err)
+	block = replaced(t, block, "'…'", "'"+harness.RootKey+"'")
+	block = replaced(t, block, "127.0.0.1:8080", env["PROSA_HTTP_ADDR"])
+	block = replaced(t, block, "127.0.0.1:9465", operations)
+	script := runScript(t, folderWithBinary(t), block, env)
+	awaitHealthy(t, script, operations)
+	requireAnswered(t, script.output())
+}
+
+// runInRepository runs commands that end by themselves as written, with the
+// binary on the PATH.
+func runInRepository(t *testing.T, block string) {
+	script := runScript(t, repository, block, map[string]string{"PATH": filepath.Dir(binary) + ":" + os.Getenv("PATH")})
+	require.NoError(t, script.wait(), script.output())
+}
+
+// runPutSecret stores a secret as written, in an instance of that name.
+func runPutSecret(t *testing.T, block string) {
+	prosa := start(t, harness.Spec{Settings: map[string]string{"data-dir": t.TempDir()}})
+	instance := map[string]any{"slug": "loja", "displayName": "Loja"}
+	require.NoError(t, clientOf(t, prosa).Call(callWithin(t), http.MethodPost, "/v1/instances", instance, nil))
+	block = replaced(t, replaced(t, block, "localhost:8080", strings.TrimPrefix(prosa.HTTP, "http://")), "curl ", "curl -sS --fail-with-body ")
+	script := runScript(t, t.TempDir(), block, map[string]string{"KEY": harness.RootKey})
+	require.NoError(t, script.wait(), script.output())
+	require.Contains(t, script.output(), `"name":"openai"`)
 }
 
 // runListen has a channel deliver to `prosa listen` with the channel's secret:

@@ -1,161 +1,262 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"time"
 
+	"github.com/prosa-chat/prosa/services/gateway"
 	"github.com/prosa-chat/prosa/services/internal/app"
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/config"
+	"github.com/prosa-chat/prosa/services/internal/id"
 	"github.com/prosa-chat/prosa/services/internal/receiver"
 	"github.com/prosa-chat/prosa/services/internal/webhook"
 )
 
-// demoAgent is deploy/examples/loja.yaml; a test keeps the two equal.
-//
-//go:embed loja.yaml
-var demoAgent string
-
 const (
-	demoInstance = "demo"
-	// demoWithin is how long the first answer may take.
-	demoWithin = 30 * time.Second
-	// demoTries is how often a call is made that is asked to wait, a second each
-	// time.
-	demoTries = 5
+	// demoWithin is how long the first answer may take: more than the minute
+	// after which an endpoint that was away is tried again.
+	demoWithin = 90 * time.Second
 	// demoQuiet is how long after a message no other must come for the answer
 	// to be whole.
 	demoQuiet = 500 * time.Millisecond
 )
 
 type demoCommand struct {
+	GatewayURL   string `name:"gateway-url" help:"A gateway elsewhere to show; give its --root-key too. Default: everything runs in this process."`
+	PublicURL    string `name:"public-url" help:"Address of the gateway in what is shown, as the reader reaches it. Default: as the demo does."`
+	ReceiverAddr string `help:"Address of the demo's receiver of webhooks. Default: a free port of loopback, if possible that of the last start."`
+	ReceiverURL  string `name:"receiver-url" help:"The receiver as the channel role reaches it, which must be let (--egress-allow, --egress-http). Default: its address."`
+
 	config.Settings `embed:""`
 }
 
-// demoState is what a second start must know of the first: kept in the data
-// folder, because a key and a signing secret are shown only once.
-type demoState struct {
-	AgentID       string  `json:"agentId"`
-	ChannelID     string  `json:"channelId"`
-	SigningSecret string  `json:"signingSecret"`
-	Key           string  `json:"key"`
-	WebhookURL    string  `json:"webhookUrl"`
-	BotAPI        demoBot `json:"botApi"`
-	// Starts counts the starts: each sends its message as somebody new.
-	Starts int `json:"starts"`
+// Validate says everything that is wrong with the flags and settings.
+func (c *demoCommand) Validate() error {
+	faults := []error{c.Settings.Validate()}
+	for _, given := range []struct{ name, url string }{
+		{"gateway-url", c.GatewayURL}, {"public-url", c.PublicURL}, {"receiver-url", c.ReceiverURL},
+	} {
+		if u, err := url.Parse(given.url); given.url != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+			faults = append(faults, fmt.Errorf("%s: must be http://… or https://…", given.name))
+		}
+	}
+	if c.GatewayURL != "" && c.RootKey == "" {
+		faults = append(faults, errors.New("root-key: is required with gateway-url"))
+	}
+	if err := config.CheckAddr(c.ReceiverAddr); c.ReceiverAddr != "" && err != nil {
+		faults = append(faults, fmt.Errorf("receiver-addr: %w", err))
+	}
+	if c.ReceiverURL != "" && c.ReceiverAddr == "" {
+		faults = append(faults, errors.New("receiver-addr: is required with receiver-url"))
+	}
+	return errors.Join(faults...)
 }
 
-// demoBot is the integration of the Bot API.
-type demoBot struct {
-	ID            string `json:"id"`
-	Token         string `json:"token"`
-	SigningSecret string `json:"signingSecret"`
-}
-
-// Run serves everything, sends a first message, shows its answer, says what to
-// try, and stays up.
+// Run sends a first message, shows its answer, says what to try, and stays up.
 func (c *demoCommand) Run(ctx context.Context, s streams) error {
+	if c.GatewayURL != "" {
+		return c.runElsewhere(ctx, s)
+	}
+	return c.runHere(ctx, s)
+}
+
+// runHere serves everything that it shows.
+func (c *demoCommand) runHere(ctx context.Context, s streams) error {
 	c.EgressHTTP = true
 	c.EgressAllow = append(c.EgressAllow, "127.0.0.1/32")
 	if c.LogLevel == "info" {
 		c.LogLevel = "warn" // what is shown is the conversation
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	ready := make(chan app.Running, 1)
-	ended := make(chan error, 1)
-	go func() {
-		defer cancel() // what there is to show ends with it
-		ended <- app.Run(ctx, app.Options{
+	return besides(ctx, func(ctx context.Context) error {
+		return app.Run(ctx, app.Options{
 			Settings: c.Settings,
 			Version:  version,
 			Log:      s.err,
 			Terminal: isTerminal(s.err),
 			Ready:    func(r app.Running) { ready <- r },
 		})
-	}()
-	select {
-	case err := <-ended:
-		return err
-	case running := <-ready:
-		err := c.show(ctx, s.out, running)
-		if ctx.Err() != nil {
-			err = nil // cut off, by the signal or by what ended
+	}, func(ctx context.Context) error {
+		select {
+		case running := <-ready:
+			addr, err := fromHere(running.HTTPAddr)
+			if err != nil {
+				return fmt.Errorf("read address of the gateway: %w", err)
+			}
+			return c.show(ctx, s.out, "http://"+addr, running.RootKey, func() {})
+		case <-ctx.Done():
+			return nil
 		}
-		cancel()
-		return errors.Join(err, <-ended)
-	}
+	})
 }
 
-// show is the demonstration itself; it returns when ctx ends.
-func (c *demoCommand) show(ctx context.Context, out io.Writer, running app.Running) error {
-	d := demo{base: "http://" + running.HTTPAddr, rootKey: running.RootKey, out: out, file: filepath.Join(c.DataDir, "demo.json")}
-	arrived := make(chan struct{}, 1)
-	listener, err := d.listen(ctx)
+// runElsewhere shows a gateway that is there. It has health of its own: it is
+// ready when the first answer has come.
+func (c *demoCommand) runElsewhere(ctx context.Context, s streams) error {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.MetricsAddr)
+	if err != nil {
+		return fmt.Errorf("listen for operations: %w", err)
+	}
+	var shown atomic.Bool
+	health := http.NewServeMux()
+	health.Handle("GET /livez", gateway.Live())
+	health.Handle("GET /readyz", gateway.Ready(func(context.Context) []gateway.Problem {
+		if shown.Load() {
+			return nil
+		}
+		return []gateway.Problem{{Component: "demo", Missing: "the first answer has not come yet"}}
+	}))
+	return besides(ctx, func(ctx context.Context) error { return serveHTTP(ctx, listener, health) }, func(ctx context.Context) error {
+		return c.show(ctx, s.out, c.GatewayURL, c.RootKey, func() { shown.Store(true) })
+	})
+}
+
+// besides runs two until either ends; being cut off by ctx or by the other's
+// end is no error.
+func besides(ctx context.Context, served, shown func(ctx context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		defer cancel() // what there is to show ends with it
+		ended <- served(ctx)
+	}()
+	err := shown(ctx)
+	if ctx.Err() != nil {
+		err = nil
+	}
+	cancel()
+	return errors.Join(err, <-ended)
+}
+
+// show is the demonstration itself; it returns when ctx ends. up is called when
+// the first answer has come.
+func (c *demoCommand) show(ctx context.Context, out io.Writer, gatewayURL, rootKey string, up func()) error {
+	d := demo{
+		client:  demoClient{base: strings.TrimSuffix(gatewayURL, "/")},
+		public:  strings.TrimSuffix(cmp.Or(c.PublicURL, gatewayURL), "/"),
+		rootKey: rootKey,
+		person:  "user-" + id.NewSource(clock.System(), nil).New()[18:],
+		out:     out,
+	}
+	file := filepath.Join(c.DataDir, "demo.json")
+	if err := d.state.read(file); err != nil {
+		return err
+	}
+	listener, err := c.listen(ctx, d.state.ReceiverAddr)
 	if err != nil {
 		return err
 	}
-	handler := make(chan http.Handler, 1)
-	served := make(chan error, 1)
-	go func() {
-		served <- serveHTTP(ctx, listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			h := <-handler
-			handler <- h
-			h.ServeHTTP(w, r)
-		}))
-	}()
-	if err := d.prepare(ctx, "http://"+listener.Addr().String()+"/"); err != nil {
+	d.state.ReceiverAddr = listener.Addr().String()
+	receiverAddr, err := fromHere(d.state.ReceiverAddr)
+	if err != nil {
+		return errors.Join(fmt.Errorf("read address of the receiver: %w", err), listener.Close())
+	}
+	receiverURL := cmp.Or(c.ReceiverURL, "http://"+receiverAddr+"/")
+	arrived := make(chan struct{}, 1)
+	handler, err := d.setUp(ctx, file, receiverURL, arrived)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	// Webhooks that came before this have waited for their connection.
+	return besides(ctx, func(ctx context.Context) error { return serveHTTP(ctx, listener, handler) }, func(ctx context.Context) error {
+		if err := d.sendFirst(ctx); err != nil {
+			return err
+		}
+		if err := awaitAnswer(ctx, arrived); err != nil {
+			return err
+		}
+		if err := d.converse(ctx); err != nil {
+			return err
+		}
+		if err := d.explain(c); err != nil {
+			return err
+		}
+		up()
+		<-ctx.Done()
+		return nil
+	})
+}
+
+// listen takes the port of the last start when it is free, so that webhooks
+// still under way arrive; else any.
+func (c *demoCommand) listen(ctx context.Context, last string) (net.Listener, error) {
+	addr := c.ReceiverAddr
+	var config net.ListenConfig
+	if addr == "" {
+		if host, _, err := net.SplitHostPort(last); err == nil && host == "127.0.0.1" {
+			if listener, err := config.Listen(ctx, "tcp", last); err == nil {
+				return listener, nil
+			}
+		}
+		addr = "127.0.0.1:0"
+	}
+	listener, err := config.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen for webhooks: %w", err)
+	}
+	return listener, nil
+}
+
+// demo is what is shown.
+type demo struct {
+	client  demoClient
+	rootKey string
+	// public is the gateway's address as the reader reaches it.
+	public string
+	out    io.Writer
+	state  demoState
+	// person is whose messages this start sends, in a conversation of its own
+	// with the agent.
+	person, conversation string
+}
+
+// setUp makes all that there has to be, and gives the receiver, which tells when
+// webhooks arrive.
+func (d *demo) setUp(ctx context.Context, file, receiverURL string, arrived chan<- struct{}) (http.Handler, error) {
+	if err := d.client.awaitReady(ctx, func() error {
+		_, err := fmt.Fprintf(d.out, "Waiting until the gateway at %s is ready.\n", d.client.base)
 		return err
+	}); err != nil {
+		return nil, err
+	}
+	if err := d.prepare(ctx, receiverURL); err != nil {
+		return nil, err
+	}
+	if err := d.state.write(file); err != nil {
+		return nil, err
 	}
 	var secrets []webhook.Secret
-	for _, text := range []string{d.state.SigningSecret, d.state.BotAPI.SigningSecret} {
+	for _, text := range []string{d.state.Channel.SigningSecret, d.state.BotAPI.SigningSecret} {
 		secret, err := webhook.ParseSecret(text)
 		if err != nil {
-			return fmt.Errorf("read signing secret: %w", err)
+			return nil, fmt.Errorf("read signing secret: %w", err)
 		}
 		secrets = append(secrets, secret)
 	}
-	show := printReceived(out)
-	handler <- receiver.New(receiver.Options{
+	show := printReceived(d.out)
+	return receiver.New(receiver.Options{
 		Secrets: secrets,
 		Clock:   clock.System(),
 		Show: func(r receiver.Received) {
 			show(r)
 			select {
 			case arrived <- struct{}{}:
-			default:
+			default: // one is known to have come
 			}
 		},
-	})
-
-	if err := d.sendFirst(ctx); err != nil {
-		return err
-	}
-	if err := awaitAnswer(ctx, arrived); err != nil {
-		if ctx.Err() != nil {
-			return <-served
-		}
-		return err
-	}
-	if err := d.converse(ctx); err != nil {
-		return err
-	}
-	if err := d.explain(); err != nil {
-		return err
-	}
-	return <-served
+	}), nil
 }
 
 // awaitAnswer waits for the first message of an answer, and then until no more
@@ -169,225 +270,11 @@ func awaitAnswer(ctx context.Context, arrived <-chan struct{}) error {
 			timer.Reset(demoQuiet)
 		case <-timer.C():
 			if !answered {
-				return fmt.Errorf("no answer within %s", demoWithin)
+				return fmt.Errorf("no answer within %s: look at the deliveries (GET /v1/instances/%s/deliveries)", demoWithin, demoInstance)
 			}
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-}
-
-// demo prepares and explains.
-type demo struct {
-	base, rootKey, file string
-	out                 io.Writer
-	state               demoState
-	conversation        string
-}
-
-// listen takes the port of the first start when it is free, so that webhooks
-// still under way arrive; else any.
-func (d *demo) listen(ctx context.Context) (net.Listener, error) {
-	content, err := os.ReadFile(d.file)
-	switch {
-	case err == nil:
-		if err := json.Unmarshal(content, &d.state); err != nil {
-			return nil, fmt.Errorf("read %s: %w", d.file, err)
-		}
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("read state of the demo: %w", err)
-	}
-	var port string
-	if d.state.WebhookURL != "" {
-		if target, err := url.Parse(d.state.WebhookURL); err == nil {
-			port = target.Port()
-		}
-	}
-	var config net.ListenConfig
-	if port != "" {
-		if listener, err := config.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", port)); err == nil {
-			return listener, nil
-		}
-	}
-	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, fmt.Errorf("listen for webhooks: %w", err)
-	}
-	return listener, nil
-}
-
-// prepare makes instance, agent, channel, integration and key at the first
-// start, and points them here at later ones. Every create carries an idempotency
-// key, so that a start that was cut off is gone on with.
-func (d *demo) prepare(ctx context.Context, webhookURL string) error {
-	base := "/v1/instances/" + demoInstance
-	if d.state.ChannelID == "" {
-		err := d.create(ctx, "/v1/instances", map[string]any{"slug": demoInstance, "displayName": "Demo"}, nil)
-		var answered *answeredError
-		if err != nil && (!errors.As(err, &answered) || answered.status != http.StatusConflict) {
-			return err // a conflict: an earlier start was cut off after this
-		}
-		var agent struct{ ID string }
-		if err := d.create(ctx, base+"/agents", map[string]any{"definition": demoAgent}, &agent); err != nil {
-			return err
-		}
-		var channel struct{ ID, SigningSecret string }
-		fields := map[string]any{"displayName": "Demo", "agentId": agent.ID, "webhookUrl": "http://127.0.0.1/"}
-		if err := d.create(ctx, base+"/channels", fields, &channel); err != nil {
-			return err
-		}
-		var key struct{ Key string }
-		scopes := map[string]any{"displayName": "Demo", "scopes": []string{"contacts.read", "conversations", "manage"}}
-		if err := d.create(ctx, base+"/apiKeys", scopes, &key); err != nil {
-			return err
-		}
-		d.state.AgentID, d.state.ChannelID, d.state.SigningSecret, d.state.Key = agent.ID, channel.ID, channel.SigningSecret, key.Key
-	}
-	if d.state.BotAPI.ID == "" {
-		fields := map[string]any{
-			"displayName": "Demo", "agentId": d.state.AgentID, "includeContext": true, "callbackUrl": "http://127.0.0.1/", "callbackToken": "demo",
-		}
-		if err := d.create(ctx, base+"/botApis", fields, &d.state.BotAPI); err != nil {
-			return err
-		}
-		d.state.WebhookURL = "" // it is pointed here below
-	}
-	if d.state.WebhookURL != webhookURL {
-		for path, field := range map[string]string{"/channels/" + d.state.ChannelID: "webhookUrl", "/botApis/" + d.state.BotAPI.ID: "callbackUrl"} {
-			if err := d.call(ctx, http.MethodPatch, base+path, "", d.rootKey, map[string]any{field: webhookURL}, nil); err != nil {
-				return err
-			}
-		}
-		d.state.WebhookURL = webhookURL
-	}
-	d.state.Starts++
-	content, err := json.MarshalIndent(d.state, "", "  ")
-	if err != nil {
-		return fmt.Errorf("keep state of the demo: %w", err)
-	}
-	if err := os.WriteFile(d.file, append(content, '\n'), 0o600); err != nil {
-		return fmt.Errorf("keep state of the demo: %w", err)
-	}
-	return nil
-}
-
-func (d *demo) create(ctx context.Context, path string, fields, result any) error {
-	return d.call(ctx, http.MethodPost, path, "demo", d.rootKey, fields, result)
-}
-
-// sendFirst sends the first customer's message.
-func (d *demo) sendFirst(ctx context.Context) error {
-	const text = "Olá, preciso de ajuda"
-	if _, err := fmt.Fprintf(d.out, "\nA customer's message goes in (POST %s/webhooks/api): %q\nThe answer arrives at the webhook:\n\n", d.base, text); err != nil {
-		return err
-	}
-	return d.call(ctx, http.MethodPost, "/webhooks/api", "", "", d.message(text), nil)
-}
-
-func (d *demo) message(text string) map[string]any {
-	return map[string]any{"channelId": d.state.ChannelID, "clientIdentifier": d.person(), "type": "text", "text": text}
-}
-
-// person is whose messages this start sends.
-func (d *demo) person() string { return fmt.Sprintf("user-%d", d.state.Starts) }
-
-// call makes one call of a REST surface.
-func (d *demo) call(ctx context.Context, method, path, idempotencyKey, key string, fields, result any) error {
-	body, err := json.Marshal(fields)
-	if err != nil {
-		return fmt.Errorf("encode request: %w", err)
-	}
-	request, err := http.NewRequestWithContext(ctx, method, d.base+path, bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("make request: %w", err)
-	}
-	request.Header.Set("Content-Type", "application/json")
-	if key != "" {
-		request.Header.Set("Authorization", "Bearer "+key)
-	}
-	if idempotencyKey != "" {
-		request.Header.Set("Idempotency-Key", idempotencyKey)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return fmt.Errorf("call %s: %w", path, err)
-	}
-	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
-	if err != nil {
-		return fmt.Errorf("call %s: %w", path, err)
-	}
-	if response.StatusCode != http.StatusOK {
-		return &answeredError{path: path, status: response.StatusCode, body: string(answer)}
-	}
-	if result == nil {
-		return nil
-	}
-	if err := json.Unmarshal(answer, result); err != nil {
-		return fmt.Errorf("call %s: %w", path, err)
-	}
-	return nil
-}
-
-// answeredError is an answer other than success.
-type answeredError struct {
-	path   string
-	status int
-	body   string
-}
-
-func (e *answeredError) Error() string {
-	return fmt.Sprintf("call %s: status %d: %s", e.path, e.status, e.body)
-}
-
-// converse makes the conversation of which a line says how to talk in it. A
-// process that has just started may have to ask callers with keys to wait.
-func (d *demo) converse(ctx context.Context) error {
-	var created struct{ ID string }
-	fields := map[string]any{"identifier": d.person()}
-	for tries := 1; ; tries++ {
-		err := d.call(ctx, http.MethodPost, "/conversation/create/"+d.state.AgentID, "", d.state.Key, fields, &created)
-		var answered *answeredError
-		if err == nil {
-			d.conversation = created.ID
-			return nil
-		}
-		if !errors.As(err, &answered) || answered.status != http.StatusTooManyRequests || tries == demoTries {
-			return err
-		}
-		if err := pause(ctx, time.Second); err != nil {
-			return err
-		}
-	}
-}
-
-// explain says what to try.
-func (d *demo) explain() error {
-	_, err := fmt.Fprintf(d.out, `
-Prosa is up at %[1]s; its data is in %[5]s. Try, in another terminal:
-
-  # Send a message as a customer; the answer appears here.
-  curl -i %[1]s/webhooks/api -H 'Content-Type: application/json' -d '{"channelId":"%[2]s","clientIdentifier":"%[6]s","type":"text","text":"Meu pedido","postback":"index0"}'
-
-  # The same by the Bot API, with variables; one callback carries the whole answer.
-  curl -i %[1]s/%[3]s/api/%[7]s -H 'Authorization: %[8]s' -H 'Content-Type: application/json' -d '{"identifier":"%[6]s","input":{"text":"Olá"},"context":{"name":"Ana"}}'
-
-  # Talk with the agent, and see its answer as it comes; or in the terminal.
-  curl -Ns %[1]s/conversation/stream/%[9]s -H 'Authorization: Bearer %[4]s' -H 'Content-Type: application/json' -d '{"text":"Olá"}'
-  PROSA_KEY=%[4]s prosa chat --agent=%[10]s --url=%[1]s
-
-  # Find attendances, with what was said.
-  curl -s %[1]s/contacts/%[3]s -H 'x-api-key: %[4]s' -H 'Content-Type: application/json' -d '{"filters":{"identifier":"%[6]s"},"flags":{"history":true,"events":true}}'
-
-  # See what is set up.
-  curl -s %[1]s/v1/instances/%[3]s -H 'Authorization: Bearer %[4]s'
-  curl -s %[1]s/v1/instances/%[3]s/channels -H 'Authorization: Bearer %[4]s'
-  curl -s %[1]s/v1/instances/%[3]s/agents -H 'Authorization: Bearer %[4]s'
-
-All calls are listed at %[1]s/docs. Stop with Ctrl-C; the next start finds everything again.
-
-`, d.base, d.state.ChannelID, demoInstance, d.state.Key, filepath.Dir(d.file), d.person(), d.state.BotAPI.ID, d.state.BotAPI.Token,
-		d.conversation, d.state.AgentID)
-	return err
 }

@@ -20,18 +20,15 @@ type healthcheckCommand struct {
 func (c *healthcheckCommand) Run(ctx context.Context, s streams) error {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	host, port, err := net.SplitHostPort(c.MetricsAddr)
+	addr, err := fromHere(c.MetricsAddr)
 	if err != nil {
 		return fmt.Errorf("read metrics-addr: %w", err)
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1" // what listens everywhere is asked here
 	}
 	path := "/readyz"
 	if c.Live {
 		path = "/livez"
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+path, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
 	if err != nil {
 		return fmt.Errorf("make request: %w", err)
 	}
@@ -45,4 +42,17 @@ func (c *healthcheckCommand) Run(ctx context.Context, s streams) error {
 		return exitCode(1)
 	}
 	return nil
+}
+
+// fromHere is the address at which this machine reaches what listens on addr:
+// what listens everywhere is reached on loopback.
+func fromHere(addr string) (string, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", err
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port), nil
 }

@@ -22,7 +22,7 @@ import (
 type commands struct {
 	Config kong.ConfigFlag `help:"YAML file of settings; flags and environment variables win." placeholder:"FILE"`
 
-	Demo        demoCommand        `cmd:"" help:"Run everything in one process with an example, and say what to try."`
+	Demo        demoCommand        `cmd:"" help:"Show an example, with everything in one process or with a gateway elsewhere, and say what to try."`
 	Serve       serveCommand       `cmd:"" help:"Run roles: gateway, accounts, channel, contacts, agent; all when none is named."`
 	Migrate     migrateCommand     `cmd:"" help:"Bring the stores to this binary's schema."`
 	Backup      backupCommand      `cmd:"" help:"Copy the embedded stores to a file, also while they are in use."`

@@ -56,6 +56,13 @@ func TestUnknownSettingsAndCommandsAreRefused(t *testing.T) {
 		{"listen", "--status=500", "--drop"},
 		{"listen", "--body=x", "--slow=1s"},
 		{"listen", "--retry-after=a\nb"},
+		{"demo", "--gateway-url=http://gateway:8080"},
+		{"demo", "--gateway-url=gateway:8080", "--root-key=" + strings.Repeat("k", 32)},
+		{"demo", "--public-url=ftp://gateway"},
+		{"demo", "--receiver-url=http://receiver/"},
+		{"demo", "--receiver-addr=:1", "--receiver-url=receiver"},
+		{"demo", "--receiver-addr=receiver"},
+		{"demo", "--secret-key=short"},
 	} {
 		code, _, stderr := prosa(t, args...)
 		require.Equal(t, 2, code, args)
@@ -91,4 +98,16 @@ func TestHealthcheckFailsWhenNothingListens(t *testing.T) {
 	code, _, stderr := prosa(t, "healthcheck", "--metrics-addr=127.0.0.1:1")
 	require.Equal(t, 1, code)
 	require.Contains(t, stderr, "/readyz")
+}
+
+func TestWhatListensEverywhereIsReachedOnLoopback(t *testing.T) {
+	for addr, want := range map[string]string{
+		"0.0.0.0:1": "127.0.0.1:1", "[::]:1": "127.0.0.1:1", ":1": "127.0.0.1:1", "[::1]:1": "[::1]:1", "gateway:1": "gateway:1",
+	} {
+		got, err := fromHere(addr)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	_, err := fromHere("gateway")
+	require.Error(t, err)
 }

@@ -14,6 +14,8 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/prosa-chat/prosa/services/e2e/internal/harness"
@@ -63,6 +65,19 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return fmt.Errorf("no such reference: %s", *reference)
 	}
 
+	figures := []measurement{durableAccept, wholeWay, tracedWay, sampledWay, orderedLanes, contactsFigure{attendances}}
+	if *only != "" {
+		all := figures
+		figures = slices.DeleteFunc(slices.Clone(all), func(m measurement) bool { return m.title() != *only })
+		if len(figures) == 0 {
+			var titles []string
+			for _, figure := range all {
+				titles = append(titles, strconv.Quote(figure.title()))
+			}
+			return fmt.Errorf("no such figure: %q; there are %s", *only, strings.Join(titles, ", "))
+		}
+	}
+
 	binary, remove, err := harness.Build(ctx)
 	if err != nil {
 		return err
@@ -76,10 +91,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), store, p.pairs, p.messages, p.senders),
 		fmt.Sprintf("%-16s %8s %15s %6s %6s %12s %12s %12s %11s   %s", "figure", "ratio", "range", "must", "reach", "prosa", "reference", "commits/msg", "CPU/msg", "A/A")}
 	var errs []error
-	for _, figure := range []measurement{durableAccept, wholeWay, tracedWay, sampledWay, orderedLanes, contactsFigure{attendances}} {
-		if *only != "" && *only != figure.title() {
-			continue
-		}
+	for _, figure := range figures {
 		result, err := figure.measure(ctx, binary, p)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", figure.title(), err))

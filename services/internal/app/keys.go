@@ -36,7 +36,7 @@ func rootKey(o Options) (string, error) {
 		return "", fmt.Errorf("get root key: %w", err)
 	}
 	// Somebody may have put another key into the file.
-	if err := (&config.Settings{RootKey: key}).Validate(); err != nil {
+	if err := config.CheckRootKey(key); err != nil {
 		return "", fmt.Errorf("read %s: %w", rootKeyFile, err)
 	}
 	if made && o.RootKeyMade != nil {

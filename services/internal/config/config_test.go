@@ -101,6 +101,25 @@ func TestUnknownSettingsInAFileAreRefusedByName(t *testing.T) {
 	require.EqualError(t, err, "read configuration: unknown settings: http-adr, zzz")
 }
 
+func TestAFileIsOneListOfPlainValues(t *testing.T) {
+	const want = "must be a text, a number, true or false, or a list of those"
+	for file, reason := range map[string]string{
+		"log-level:\n":                              "log-level: " + want,
+		"data-dir: {a: b}\n":                        "data-dir: " + want,
+		"data-dir: 2026-01-31\n":                    "data-dir: " + want,
+		"egress-allow: [10.0.0.0/8, [127.0.0.1]]\n": "egress-allow: " + want,
+		"log-level: warn\n---\nlog-level: info\n":   "must be one document",
+		"log-level: warn\n---\n":                    "must be one document",
+	} {
+		_, err := config.YAML(strings.NewReader(file))
+		require.EqualError(t, err, "read configuration: "+reason, file)
+	}
+	for _, file := range []string{"", "---\n", "# nothing\n", "inbound-rate: 7\ntrace-ratio: 0.5\nturns: false\n"} {
+		_, err := config.YAML(strings.NewReader(file))
+		require.NoError(t, err, file)
+	}
+}
+
 func TestSecretsAreMasked(t *testing.T) {
 	secret := strings.Repeat("s3cret", 8)
 	settings := parse(t, "", "--root-key="+secret, "--secret-key="+secret, "--database-url=postgres://u:"+secret+"@h/db", "--redis-url=redis://u:"+secret+"@h")
@@ -112,7 +131,7 @@ func TestSecretsAreMasked(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	long := strings.Repeat("k", 32)
-	valid := config.Settings{TraceRatio: 1, InboundRate: 1_000_000, InboundBurst: 1_000_000, RefusedRate: 0, RootKey: long, DrainDelay: 20 * time.Second, SecretKey: long, DatabaseURL: "postgres://localhost/prosa",
+	valid := config.Settings{DataDir: ".", HTTPAddr: "127.0.0.1:0", GRPCAddr: "[::1]:65535", MetricsAddr: ":9464", TraceRatio: 1, InboundRate: 1_000_000, InboundBurst: 1_000_000, RefusedRate: 0, RootKey: long, DrainDelay: 20 * time.Second, SecretKey: long, DatabaseURL: "postgres://localhost/prosa",
 		RedisURL: "rediss://localhost", ContactsRate: 1000, ContactsDaily: 1_000_000_000, ConversationsRate: 1000, EgressAllow: []string{"10.1.2.3/8", "::1"}}
 	require.NoError(t, valid.Validate())
 
@@ -121,6 +140,10 @@ func TestValidate(t *testing.T) {
 		settings config.Settings
 		wants    []string
 	}{
+		{"no data folder", config.Settings{}, []string{"data-dir: must not be empty"}},
+		{"no addresses", config.Settings{}, []string{"http-addr: must be host:port", "grpc-addr: must be", "metrics-addr: must be"}},
+		{"addresses without a port", config.Settings{HTTPAddr: "127.0.0.1", GRPCAddr: "::1", MetricsAddr: "h:"}, []string{"http-addr", "grpc-addr", "metrics-addr"}},
+		{"ports over the limit", config.Settings{HTTPAddr: ":65536", GRPCAddr: ":-1", MetricsAddr: ":http"}, []string{"http-addr", "grpc-addr", "metrics-addr"}},
 		{"root key one short", config.Settings{RootKey: long[1:]}, []string{"root-key"}},
 		{"root key like an instance's", config.Settings{RootKey: "psk_" + long}, []string{"root-key: must not begin with psk_"}},
 		{"root key that no header carries", config.Settings{RootKey: long + "é"}, []string{"root-key: must be printable ASCII"}},

@@ -21,8 +21,12 @@ const EnvPrefix = "PROSA"
 // setting are refused, all at once.
 func YAML(r io.Reader) (kong.Resolver, error) {
 	values := map[string]any{}
-	if err := yaml.NewDecoder(r).Decode(&values); err != nil && !errors.Is(err, io.EOF) {
+	decoder := yaml.NewDecoder(r)
+	if err := decoder.Decode(&values); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("read configuration: must be one document")
 	}
 	known := map[string]bool{}
 	for _, setting := range settings() {
@@ -38,7 +42,28 @@ func YAML(r io.Reader) (kong.Resolver, error) {
 		slices.Sort(unknown)
 		return nil, fmt.Errorf("read configuration: unknown settings: %s", strings.Join(unknown, ", "))
 	}
+	for _, setting := range settings() {
+		if value, ok := values[setting.name]; ok && !settable(value) {
+			return nil, fmt.Errorf("read configuration: %s: must be a text, a number, true or false, or a list of those", setting.name)
+		}
+	}
 	return fileResolver(values), nil
+}
+
+// settable says that a value can be said as a flag says it.
+func settable(value any) bool {
+	if list, ok := value.([]any); ok {
+		return !slices.ContainsFunc(list, func(item any) bool { return !scalar(item) })
+	}
+	return scalar(value)
+}
+
+func scalar(value any) bool {
+	switch value.(type) {
+	case string, bool, int, int64, uint64, float64:
+		return true
+	}
+	return false
 }
 
 // fileResolver gives kong the values of a configuration file.

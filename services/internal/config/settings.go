@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -97,15 +99,19 @@ func (s *Settings) Validate() error {
 		faults = append(faults, fmt.Errorf(format, args...))
 	}
 
+	if s.DataDir == "" {
+		fault("data-dir: must not be empty")
+	}
+	for _, listens := range []struct{ name, addr string }{
+		{"http-addr", s.HTTPAddr}, {"grpc-addr", s.GRPCAddr}, {"metrics-addr", s.MetricsAddr},
+	} {
+		if err := CheckAddr(listens.addr); err != nil {
+			fault("%s: %w", listens.name, err)
+		}
+	}
 	if s.RootKey != "" {
-		if utf8.RuneCountInString(s.RootKey) < minKeyLength {
-			fault("root-key: must have %d or more characters", minKeyLength)
-		}
-		if strings.HasPrefix(s.RootKey, apikey.Prefix) {
-			fault("root-key: must not begin with %s, as the keys of instances do", apikey.Prefix)
-		}
-		if strings.TrimSpace(s.RootKey) != s.RootKey || strings.ContainsFunc(s.RootKey, unsendable) {
-			fault("root-key: must be printable ASCII without spaces around it, or no header could carry it")
+		if err := CheckRootKey(s.RootKey); err != nil {
+			faults = append(faults, err)
 		}
 	}
 	if s.SecretKey != "" && utf8.RuneCountInString(s.SecretKey) < minKeyLength {
@@ -181,6 +187,34 @@ func (s *Settings) Validate() error {
 		fault("insecure-internal: cannot be given with tls-cert")
 	}
 	return errors.Join(faults...)
+}
+
+// CheckRootKey says what is wrong with a root key.
+func CheckRootKey(key string) error {
+	var faults []error
+	if utf8.RuneCountInString(key) < minKeyLength {
+		faults = append(faults, fmt.Errorf("root-key: must have %d or more characters", minKeyLength))
+	}
+	if strings.HasPrefix(key, apikey.Prefix) {
+		faults = append(faults, fmt.Errorf("root-key: must not begin with %s, as the keys of instances do", apikey.Prefix))
+	}
+	if strings.TrimSpace(key) != key || strings.ContainsFunc(key, unsendable) {
+		faults = append(faults, errors.New("root-key: must be printable ASCII without spaces around it, or no header could carry it"))
+	}
+	return errors.Join(faults...)
+}
+
+// CheckAddr says what is wrong with an address to listen on. A port must be
+// said: without an address a process would listen anywhere, to anybody.
+func CheckAddr(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return errors.New("must be host:port, with a port from 0 (any that is free) to 65535")
+	}
+	return nil
 }
 
 // EgressPrefixes are the ranges of EgressAllow. A bare address is a range of

@@ -96,7 +96,7 @@ func TestTracingWithoutEndpoint(t *testing.T) {
 }
 
 func TestTracingRefusesNonsense(t *testing.T) {
-	for _, endpoint := range []string{"ftp://host:1", "http://", "://", "http://\x00"} {
+	for _, endpoint := range []string{"ftp://host:1", "http://", "://", "http://\x00", "collector", ":4317", "collector:", "http//collector"} {
 		_, err := telemetry.NewTracerProvider(t.Context(), endpoint, "prosa", "1", 1)
 		require.Error(t, err, endpoint)
 	}

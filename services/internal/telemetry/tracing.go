@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 
@@ -69,12 +70,16 @@ func sampler(ratio float64) sdktrace.Sampler {
 
 // parseEndpoint reads an OTLP endpoint: host:port, which is plain text, or a URL whose scheme says it.
 func parseEndpoint(endpoint string) (host string, plain bool, err error) {
+	wrong := errors.New("otlp-endpoint: must be host:port or an http or https URL")
 	if !strings.Contains(endpoint, "://") {
+		if host, port, err := net.SplitHostPort(endpoint); err != nil || host == "" || port == "" {
+			return "", false, wrong
+		}
 		return endpoint, true, nil
 	}
 	parsed, err := url.Parse(endpoint)
 	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
-		return "", false, errors.New("OTLP endpoint must be host:port or an http or https URL")
+		return "", false, wrong
 	}
 	return parsed.Host, parsed.Scheme == "http", nil
 }

@@ -1,7 +1,10 @@
 package deploytest
 
 import (
+	"net/netip"
+	"net/url"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -25,7 +28,8 @@ var roles = []string{"accounts", "contacts", "agent", "channel", "gateway"}
 func TestComposeFile(t *testing.T) {
 	project, err := compose(t)
 	require.NoError(t, err)
-	known := settings(t)
+	binary := build(t)
+	known := binary.settings(t)
 	for _, role := range roles {
 		service := project.Services[role]
 		require.Equal(t, types.ShellCommand{"serve", role}, service.Command)
@@ -40,8 +44,16 @@ func TestComposeFile(t *testing.T) {
 		require.FileExists(t, filepath.Join(service.Build.Context, service.Build.Dockerfile))
 		require.True(t, service.ReadOnly, name)
 		require.Equal(t, []string{"ALL"}, service.CapDrop, name)
-		for variable := range service.Environment {
+		var environment []string
+		for variable, value := range service.Environment {
 			require.Contains(t, known, variable, name)
+			environment = append(environment, variable+"="+*value)
+		}
+		binary.run(t, environment, "config")
+		requireCommand(t, binary, environment, service.Command)
+		if service.HealthCheck != nil {
+			require.Equal(t, []string{"CMD", "/prosa"}, []string(service.HealthCheck.Test[:2]), name)
+			requireCommand(t, binary, environment, service.HealthCheck.Test[2:])
 		}
 	}
 	for _, service := range project.Services {
@@ -74,4 +86,59 @@ func existing(path string) string {
 		return path + "/nothing"
 	}
 	return files[0]
+}
+
+// requireCommand checks that a command is one of the program's, and that its help names each flag and argument.
+func requireCommand(t *testing.T, binary program, environment, command []string) {
+	t.Helper()
+	require.NotEmpty(t, command)
+	help := binary.run(t, environment, command[0], "--help")
+	for _, word := range command[1:] {
+		if name, _, isFlag := strings.Cut(word, "="); isFlag || strings.HasPrefix(word, "--") {
+			require.Regexp(t, regexp.QuoteMeta(name)+`\b`, help)
+		} else {
+			require.Regexp(t, `\b`+regexp.QuoteMeta(word)+`\b`, help)
+		}
+	}
+}
+
+// TestComposeDemo checks what the demonstration says about the other services.
+func TestComposeDemo(t *testing.T) {
+	for network, env := range map[string][]string{"172.16.213": nil, "10.9.8": {"RECEIVER_NETWORK=10.9.8"}} {
+		project, err := compose(t, env...)
+		require.NoError(t, err)
+		demo, gateway, channel := project.Services["demo"], project.Services["gateway"], project.Services["channel"]
+		require.Equal(t, "service_healthy", demo.DependsOn["gateway"].Condition)
+		require.NotNil(t, demo.HealthCheck)
+		flags := map[string]*url.URL{}
+		for _, word := range demo.Command[1:] {
+			name, value, _ := strings.Cut(word, "=")
+			flags[name], err = url.Parse(strings.TrimPrefix("//"+value, "//http:"))
+			require.NoError(t, err)
+		}
+
+		require.Equal(t, "gateway:8080", flags["--gateway-url"].Host)
+		require.Len(t, gateway.Ports, 1)
+		require.Equal(t, gateway.Ports[0].HostIP+":"+gateway.Ports[0].Published, flags["--public-url"].Host)
+		require.EqualValues(t, 8080, gateway.Ports[0].Target)
+		require.Equal(t, *gateway.Environment["PROSA_ROOT_KEY"], *demo.Environment["PROSA_ROOT_KEY"])
+
+		// Channel reaches the receiver, over a network of their own, and no other private address.
+		receiver := demo.Networks["receiver"]
+		require.Contains(t, receiver.Aliases, flags["--receiver-url"].Hostname())
+		require.Equal(t, flags["--receiver-addr"].Port(), flags["--receiver-url"].Port())
+		require.Contains(t, channel.Networks, "receiver")
+		require.Equal(t, network+".10", receiver.Ipv4Address)
+		require.Equal(t, receiver.Ipv4Address, *channel.Environment["PROSA_EGRESS_ALLOW"])
+		require.Equal(t, "true", *channel.Environment["PROSA_EGRESS_HTTP"])
+		pool := project.Networks["receiver"].Ipam.Config[0]
+		address := netip.MustParseAddr(receiver.Ipv4Address)
+		require.True(t, netip.MustParsePrefix(pool.Subnet).Contains(address))
+		require.False(t, netip.MustParsePrefix(pool.IPRange).Contains(address), "nobody else is given it")
+		for name, service := range project.Services {
+			if _, reaches := service.Networks["receiver"]; reaches {
+				require.Contains(t, []string{"demo", "channel"}, name)
+			}
+		}
+	}
 }

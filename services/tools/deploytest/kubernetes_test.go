@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -26,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
+	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/stretchr/testify/require"
 )
@@ -138,6 +140,58 @@ func with(a, b map[string]int) map[string]int {
 		b[name] = n
 	}
 	return b
+}
+
+// TestImageIsSetInTheOverlay does what `kustomize edit set image prosa=registry.example.com/prosa:1.2.3` does in an overlay's folder: all
+// of Prosa's pods have that image.
+func TestImageIsSetInTheOverlay(t *testing.T) {
+	folder := t.TempDir()
+	require.NoError(t, os.CopyFS(folder, os.DirFS(filepath.Join(deploy, "kubernetes"))))
+	for _, overlay := range overlays {
+		path := filepath.Join(folder, "overlays", overlay)
+		file := filepath.Join(path, "kustomization.yaml")
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		var kustomization map[string]any
+		require.NoError(t, sigsyaml.Unmarshal(text, &kustomization))
+		kustomization["images"] = []any{map[string]any{"name": "prosa", "newName": "registry.example.com/prosa", "newTag": "1.2.3"}}
+		text, err = sigsyaml.Marshal(kustomization)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(file, text, 0o600))
+		built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), path)
+		require.NoError(t, err)
+		text, err = built.AsYaml()
+		require.NoError(t, err)
+		images := regexp.MustCompile(`image: (\S*prosa\S*)`).FindAllStringSubmatch(string(text), -1)
+		require.NotEmpty(t, images)
+		for _, image := range images {
+			require.Equal(t, "registry.example.com/prosa:1.2.3", image[1], overlay)
+		}
+	}
+}
+
+// TestSecretOfTheReadme checks that the Secret which the README makes has what pods want of it.
+func TestSecretOfTheReadme(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join(deploy, "kubernetes/README.md"))
+	require.NoError(t, err)
+	made := map[string]bool{}
+	for _, literal := range regexp.MustCompile(`--from-literal=([a-z-]+)=`).FindAllStringSubmatch(string(readme), -1) {
+		made[literal[1]] = true
+	}
+	wanted := 0
+	eachOverlay(t, func(t *testing.T, objects []object) {
+		for _, w := range workloads(objects) {
+			for _, env := range w.template.Spec.Containers[0].Env {
+				if env.ValueFrom == nil || env.ValueFrom.SecretKeyRef == nil || env.ValueFrom.SecretKeyRef.Optional != nil {
+					continue
+				}
+				wanted++
+				require.Equal(t, "prosa", env.ValueFrom.SecretKeyRef.Name)
+				require.True(t, made[env.ValueFrom.SecretKeyRef.Key], "%s of %s", env.Name, w.GetName())
+			}
+		}
+	})
+	require.NotZero(t, wanted)
 }
 
 // TestPodsAreHardened checks the habits of Kubernetes' restricted pod security standard, and a few more.
@@ -307,7 +361,7 @@ func TestTargetsAreServices(t *testing.T) {
 
 // TestSettingsExist checks every environment variable against what the program knows.
 func TestSettingsExist(t *testing.T) {
-	known := settings(t)
+	known := build(t).settings(t)
 	eachOverlay(t, func(t *testing.T, objects []object) {
 		for _, m := range of[*core.ConfigMap](objects) {
 			for name := range m.Data {

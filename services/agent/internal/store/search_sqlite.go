@@ -160,6 +160,11 @@ func (i sqliteIndex) write(ctx context.Context, tx sqldb.Tx, turns []sqliteTurn,
 					return err
 				}
 				rows = append(rows, sqliteWords{number << turnBits, t.instance, head})
+				if !isNew {
+					if err := takeOut(ctx, tx, number<<turnBits); err != nil {
+						return err
+					}
+				}
 			}
 		}
 		if t.words != "" && t.number <= maxIndexedTurn {
@@ -169,7 +174,27 @@ func (i sqliteIndex) write(ctx context.Context, tx sqldb.Tx, turns []sqliteTurn,
 	return i.put(ctx, tx, rows...)
 }
 
+const (
+	eraseRow    = `DELETE FROM search_text WHERE rowid = $1`
+	flushErased = `INSERT INTO search_text (search_text) VALUES ('flush')`
+)
+
+// takeOut takes a row out of the index, if it is there, before it is put with others: where FTS5 with detail = none and secure-delete
+// finds a row replaced among the rows that it writes at once, it leaves out those behind it that have the same words (SQLite 3.53).
+func takeOut(ctx context.Context, tx sqldb.Tx, row int64) error {
+	erased, err := tx.ExecContext(ctx, eraseRow, row)
+	if err != nil {
+		return err
+	}
+	if n, err := erased.RowsAffected(); err != nil || n == 0 {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, flushErased)
+	return err
+}
+
 // put writes rows of the index in their order: FTS5 gathers what it gets, and writes all it has whenever a row comes before the last one.
+// A row that is there already may be put alone, or has to be taken out before.
 func (sqliteIndex) put(ctx context.Context, tx sqldb.Tx, rows ...sqliteWords) error {
 	slices.SortFunc(rows, func(a, b sqliteWords) int { return cmp.Compare(a.row, b.row) })
 	args := make([]any, 0, insertWords.columns*len(rows))

@@ -148,6 +148,35 @@ func indexingIsRepeatable(t *testing.T, f *fixture) {
 	f.indexOnly(t)
 	require.Equal(t, 151, f.count(t, `SELECT count(*) FROM search_text`), "the turns and the head")
 	require.Equal(t, []string{"c1"}, f.search(t, "acme", "answer of c1-77"))
+	f.requireWholeIndex(t)
+}
+
+// A conversation of the API is in the index before its first turn, with which it is put there again, beside others that have the same
+// words: none of these is lost.
+func whatIsReplacedTakesNothingElse(t *testing.T, f *fixture) {
+	f.createAgent(t, "acme", "a1")
+	for i, id := range []string{"c1", "c2", "c3", "c4"} {
+		at := start.Add(time.Duration(i) * time.Second)
+		if i%2 == 0 {
+			f.chat(t, store.NewChat{Instance: "acme", ID: id, AgentID: "a1", Identifier: "person", CreateTime: at})
+		}
+		f.say(t, "acme", id, "quero uma reuniao", at)
+	}
+	f.index(t)
+	f.requireWholeIndex(t)
+	require.Equal(t, []string{"c4", "c3", "c2", "c1"}, f.search(t, "acme", "person"))
+	require.Equal(t, []string{"c4", "c3", "c2", "c1"}, f.search(t, "acme", "reuniao"))
+}
+
+// requireWholeIndex checks that the index of texts holds what the texts have. PostgreSQL's is kept by itself.
+func (f *fixture) requireWholeIndex(t *testing.T) {
+	t.Helper()
+	if f.db.Dialect() != sqldb.SQLite {
+		return
+	}
+	var verdict string
+	require.NoError(t, f.db.Reader().QueryRowContext(t.Context(), `PRAGMA integrity_check`).Scan(&verdict))
+	require.Equal(t, "ok", verdict)
 }
 
 // takeOut takes a conversation out with its turns.

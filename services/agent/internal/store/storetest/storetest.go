@@ -85,6 +85,7 @@ func Run(t *testing.T, open func(t *testing.T) *sqldb.DB) {
 		"MetadataIsFound":                 metadataIsFound,
 		"UnindexedTurnsAreGiven":          unindexedTurnsAreGiven,
 		"IndexingIsRepeatable":            indexingIsRepeatable,
+		"WhatIsReplacedTakesNothingElse":  whatIsReplacedTakesNothingElse,
 		"ErasedConversationsAreNotFound":  erasedConversationsAreNotFound,
 		"ErasedTurnsStayOut":              erasedTurnsStayOut,
 		"LongTextsAreFound":               longTextsAreFound,
