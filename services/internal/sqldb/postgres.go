@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -40,6 +42,10 @@ type server struct {
 	clock   clock.Clock
 	metrics *metrics
 	never   chan struct{}
+	// config is that of the pool's connections; sessions are beside it. closed is set before they are ended.
+	config   *pgx.ConnConfig
+	sessions sync.Map
+	closed   atomic.Bool
 	// jitter is between 0 and 1. It keeps transactions that met each other from meeting again.
 	jitter func() float64
 }
@@ -50,7 +56,7 @@ func openPostgres(ctx context.Context, o Options, m *metrics) (engine, error) {
 			return nil, err
 		}
 	}
-	pool, err := connectPostgres(o, map[string]string{
+	pool, config, err := connectPostgres(o, map[string]string{
 		"statement_timeout":                   milliseconds(statementTimeout),
 		"idle_in_transaction_session_timeout": milliseconds(2 * controlTimeout),
 	})
@@ -63,21 +69,21 @@ func openPostgres(ctx context.Context, o Options, m *metrics) (engine, error) {
 	if err := checkSchema(ctx, o, pool); err != nil {
 		return nil, errors.Join(err, pool.Close())
 	}
-	return &server{pool: pool, clock: o.Clock, metrics: m, never: make(chan struct{}), jitter: rand.Float64}, nil
+	return &server{pool: pool, clock: o.Clock, metrics: m, never: make(chan struct{}), config: config, jitter: rand.Float64}, nil
 }
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
 // connectPostgres makes a pool; it does not connect yet.
-func connectPostgres(o Options, parameters map[string]string) (*sql.DB, error) {
+func connectPostgres(o Options, parameters map[string]string) (*sql.DB, *pgx.ConnConfig, error) {
 	// pgxpool only reads the URL: it knows pool_max_conns, and pgx by itself would send that to the server.
 	config, err := pgxpool.ParseConfig(o.DatabaseURL)
 	if err != nil {
-		return nil, fmt.Errorf("read database URL: %w", err) // pgx leaves the password out
+		return nil, nil, fmt.Errorf("read database URL: %w", err) // pgx leaves the password out
 	}
 	size := defaultPoolSize
 	if explicit, err := poolSize(o.DatabaseURL); err != nil {
-		return nil, err
+		return nil, nil, err
 	} else if explicit > 0 {
 		size = explicit
 	}
@@ -97,7 +103,7 @@ func connectPostgres(o Options, parameters map[string]string) (*sql.DB, error) {
 	pool.SetMaxIdleConns(size)
 	pool.SetConnMaxIdleTime(idleTimeout)
 	pool.SetConnMaxLifetime(connLifetime)
-	return pool, nil
+	return pool, conn, nil
 }
 
 // poolSize is the parameter pool_max_conns of a URL, or 0. pgxpool fills in a default of its own, so its answer cannot be used.
@@ -125,7 +131,7 @@ func migratePostgres(ctx context.Context, o Options) error {
 		return nil
 	}
 	// A migration may take longer than a statement.
-	pool, err := connectPostgres(o, map[string]string{"statement_timeout": "0"})
+	pool, _, err := connectPostgres(o, map[string]string{"statement_timeout": "0"})
 	if err != nil {
 		return err
 	}
@@ -310,7 +316,10 @@ func (s *server) waiting() int { return 0 }
 // undone has no meaning where many write at once.
 func (s *server) undone() uint64 { return 0 }
 
-func (s *server) close() error { return s.pool.Close() }
+func (s *server) close() error {
+	s.endSessions()
+	return s.pool.Close()
+}
 
 // serverTx is what a function sees of its transaction.
 type serverTx struct {
