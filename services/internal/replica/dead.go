@@ -74,6 +74,7 @@ func (r *Replica) look(ctx context.Context) (next time.Duration, err error) {
 		return 0, err
 	}
 	r.fellows.Store(fellows)
+	r.metrics.others.Set(float64(fellows))
 	if !listed { // it was thought dead meanwhile
 		if err := r.announce(asked); err != nil {
 			return 0, err

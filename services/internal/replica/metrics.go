@@ -7,7 +7,7 @@ import (
 )
 
 type metrics struct {
-	connected              prometheus.Gauge
+	connected, others      prometheus.Gauge
 	told, heard, takenBack prometheus.Counter
 }
 
@@ -16,6 +16,13 @@ func newMetrics(registerer prometheus.Registerer, store string) (*metrics, error
 	connected, err := metric.Shared(registerer, prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "prosa_replica_connected",
 		Help: "1 while this process hears of the work of others, and they of its death; 0 while the poll and the end of leases do.",
+	}, label))
+	if err != nil {
+		return nil, err
+	}
+	others, err := metric.Shared(registerer, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "prosa_replica_others",
+		Help: "Other processes that share the store and live, as this one sees it.",
 	}, label))
 	if err != nil {
 		return nil, err
@@ -32,5 +39,8 @@ func newMetrics(registerer prometheus.Registerer, store string) (*metrics, error
 		}
 		counters[i] = counter.WithLabelValues(store)
 	}
-	return &metrics{connected: connected.WithLabelValues(store), told: counters[0], heard: counters[1], takenBack: counters[2]}, nil
+	return &metrics{
+		connected: connected.WithLabelValues(store), others: others.WithLabelValues(store),
+		told: counters[0], heard: counters[1], takenBack: counters[2],
+	}, nil
 }

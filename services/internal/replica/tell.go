@@ -26,7 +26,7 @@ const (
 type subjects map[string]struct{}
 
 // Tell tells the other processes, soon and without waiting for it, that there is something new of a topic that is on disk already. The
-// subject says what, as far as that helps: an identifier of at most 64 characters without spaces, never anything of a person; it may be
+// subject says what, as far as that helps: identifiers of at most 128 characters without spaces, never anything of a person; it may be
 // "".
 func (r *Replica) Tell(topic, subject string) {
 	if r == nil || r.fellows.Load() == 0 {
