@@ -222,7 +222,7 @@ func (r *Replica) listen(ctx context.Context) error {
 				r.heard(payload)
 				continue
 			case ctx.Err() != nil:
-				return nil
+				return nil //nolint:nilerr // it was asked to end
 			case !errors.Is(err, context.Canceled):
 				return err
 			}
