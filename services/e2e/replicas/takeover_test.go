@@ -104,7 +104,7 @@ func TestCutConnectionsLoseNothing(t *testing.T) {
 	t.Parallel()
 	ctx := within(t, 2*time.Minute)
 	const (
-		cuts   = 15
+		cuts   = 15 // some when a connection has just come back, some later
 		people = 10
 	)
 	w := start(ctx, t, nil)
@@ -129,16 +129,16 @@ func TestCutConnectionsLoseNothing(t *testing.T) {
 		})
 	}
 	total := 0
-	for range cuts {
+	for cut := range cuts {
 		var n int
 		require.NoError(t, server.QueryRow(ctx, `
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'prosa-%-session'`).Scan(&n))
 		total += n
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(time.Duration(100+40*cut) * time.Millisecond)
 	}
 	quiet()
 	talkers.Wait()
-	require.Greater(t, total, cuts, "there are such connections, and they come back")
+	require.GreaterOrEqual(t, total, cuts, "there are such connections, and they come back")
 	messages := 0
 	for _, n := range said {
 		messages += n

@@ -16,7 +16,7 @@ const (
 	// confirmTime is how long a process must have been without its lock: one that has only lost its connection is back by then.
 	confirmTime = 200 * time.Millisecond
 	// settleTime is how long nobody is judged after the connection was lost.
-	settleTime = time.Second
+	settleTime = 2 * time.Second
 )
 
 const (

@@ -32,9 +32,10 @@ const (
 	// behind that nobody else can hold, and the next start goes on with them at once.
 	embedded = "embedded"
 
-	// minBackoff and maxBackoff bound the wait before the connection is tried again; it doubles in between.
+	// minBackoff and maxBackoff bound the wait before the connection is tried again; it doubles in between. All are back well before
+	// anybody judges them, see settleTime.
 	minBackoff = 20 * time.Millisecond
-	maxBackoff = 5 * time.Second
+	maxBackoff = 500 * time.Millisecond
 	// callTimeout bounds what is asked on the connection, and what is told.
 	callTimeout = 5 * time.Second
 )
@@ -67,7 +68,7 @@ type Replica struct {
 	fellows atomic.Int64 // other processes, as far as is known
 
 	session  *sqldb.Session       // what Run has
-	again    bool                 // the session is not the first
+	again    bool                 // a session was lost, or could not be had
 	suspects map[string]time.Time // since when holders have been found without a lock
 
 	mu     sync.Mutex
@@ -151,15 +152,23 @@ func (r *Replica) Run(ctx context.Context) error {
 			return nil
 		}
 		if err == nil {
-			backoff = minBackoff
-			err = r.listen(ctx)
+			if r.again {
+				r.Logger.LogAttrs(ctx, slog.LevelInfo, "connection to other processes is back", slog.String("store", r.Store))
+			}
+			began := r.Clock.Now()
+			if err = r.listen(ctx); r.Clock.Now().Sub(began) >= maxBackoff {
+				backoff = minBackoff
+			}
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
 		r.disconnect()
-		r.Logger.LogAttrs(ctx, slog.LevelWarn, "connection to other processes is lost: their work is found by the poll until it is back",
-			slog.String("store", r.Store), slog.String("error", err.Error()), slog.Duration("retry_in", backoff))
+		r.again = true
+		if backoff == minBackoff { // the first of several
+			r.Logger.LogAttrs(ctx, slog.LevelWarn, "connection to other processes is lost: their work is found by the poll until it is back",
+				slog.String("store", r.Store), slog.String("error", err.Error()))
+		}
 		if !r.pause(ctx, backoff) {
 			return nil
 		}
@@ -199,7 +208,7 @@ func (r *Replica) disconnect() {
 	r.metrics.connected.Set(0)
 	if r.session != nil {
 		r.session.Close()
-		r.session, r.again = nil, true
+		r.session = nil
 	}
 }
 
