@@ -132,7 +132,8 @@ func TestCutConnectionsLoseNothing(t *testing.T) {
 	for cut := range cuts {
 		var n int
 		require.NoError(t, server.QueryRow(ctx, `
-SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'prosa-%-session'`).Scan(&n))
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name LIKE 'prosa-%-session'`).Scan(&n))
 		total += n
 		time.Sleep(time.Duration(100+40*cut) * time.Millisecond)
 	}

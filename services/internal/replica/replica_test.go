@@ -243,7 +243,8 @@ func TestFailureToTakeBackIsTriedAgain(t *testing.T) {
 	one := start(t, options)
 	one.awaitToken()
 	_, err := one.db.Exec1(t.Context(), `
-INSERT INTO worker_lease (instance, name, holder, epoch, expire_time) VALUES ('', 'process/nonsense', 'nonsense', 1, 0), ('', 'process/77', '77', 1, 0)`)
+INSERT INTO worker_lease (instance, name, holder, epoch, expire_time)
+VALUES ('', 'process/nonsense', 'nonsense', 1, 0), ('', 'process/77', '77', 1, 0)`)
 	require.NoError(t, err)
 	require.EqualValues(t, 77, <-one.dead, "another one's does not keep it")
 	require.Eventually(t, func() bool { return one.deaths() == 1 }, patience, tick)

@@ -46,9 +46,8 @@ func TestSessionHears(t *testing.T) {
 	_, err = session.Wait(short)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	var path, name string
-	require.NoError(t, session.Query(ctx, "SELECT current_setting('search_path'), current_setting('application_name')", nil, func(row func(...any) error) error {
-		return row(&path, &name)
-	}))
+	const settings = "SELECT current_setting('search_path'), current_setting('application_name')"
+	require.NoError(t, session.Query(ctx, settings, nil, func(row func(...any) error) error { return row(&path, &name) }))
 	require.Equal(t, `"sqldbtest", public`, path)
 	require.Equal(t, "prosa-sqldbtest-session", name)
 	_, err = db.Exec1(ctx, "SELECT pg_notify($1, $2)", `Some "channel"/1`, "another")

@@ -26,7 +26,9 @@ func eachPair(t *testing.T, test func(t *testing.T, c *clock.Manual, one, two *f
 }
 
 // eachTellingPair is eachPair for processes that tell each other of something.
-func eachTellingPair(t *testing.T, tellOne, tellTwo func(one, two *fixture) func(topic, subject string), test func(t *testing.T, c *clock.Manual, one, two *fixture)) {
+func eachTellingPair(
+	t *testing.T, tellOne, tellTwo func(one, two *fixture) func(topic, subject string), test func(t *testing.T, c *clock.Manual, one, two *fixture),
+) {
 	testkit.EachEngineOptions(t, store.Migrations(), "agent", func(t *testing.T, options sqldb.Options) {
 		c := clock.NewManual(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
 		one := newFixture(t, options, c)

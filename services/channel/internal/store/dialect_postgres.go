@@ -57,7 +57,9 @@ func (d postgresDialect) accept(ctx context.Context, db *sqldb.DB, m *Message, k
 	now := sqldb.Micros(m.CreateTime)
 	raise, lease, next := holding(hold, now)
 	query := postgresAccept
-	args := []any{m.Instance, m.ChannelID, m.ClientIdentifier, raise, lease, next, m.ID, m.Text, m.Postback, now, m.Context, optional(m.Trace), d.token()}
+	args := []any{
+		m.Instance, m.ChannelID, m.ClientIdentifier, raise, lease, next, m.ID, m.Text, m.Postback, now, m.Context, optional(m.Trace), d.token(),
+	}
 	if key != nil {
 		query = postgresAcceptWithKey
 		args = append(args, key.Scope, key.Key, key.Fingerprint[:], key.Response, sqldb.Micros(m.CreateTime.Add(idempotency.Lifetime)))
