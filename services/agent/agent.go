@@ -39,6 +39,7 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/idempotency"
 	"github.com/prosa-chat/prosa/services/internal/lifecycle"
 	"github.com/prosa-chat/prosa/services/internal/pagetoken"
+	"github.com/prosa-chat/prosa/services/internal/replica"
 	"github.com/prosa-chat/prosa/services/internal/retention"
 	"github.com/prosa-chat/prosa/services/internal/secretbox"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
@@ -126,6 +127,12 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if deps.Guard == nil {
 		deps.Guard = egress.NewGuard(nil, false)
 	}
+	fellows, err := replica.New(replica.Options{
+		Store: "agent", DB: deps.DB, IDs: deps.IDs, Clock: deps.Clock, Logger: deps.Logger, Metrics: deps.Metrics,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("register metrics of agent: %w", err)
+	}
 	db := store.New(deps.DB)
 	hasher, scrubber := erasure.NewHasher(deps.Box), erasure.NewScrubber("agent", deps.DB, deps.Clock, deps.Logger)
 	turnMetrics, err := turn.NewMetrics(deps.Metrics)
@@ -152,7 +159,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	remotes := newRemotes(deps, vault)
 	recorder := record.NewRecorder(record.Deps{
-		Store: db, Contacts: deps.Contacts, Clock: deps.Clock, Logger: deps.Logger, Metrics: recordMetrics, Holder: holder(deps),
+		Store: db, Contacts: deps.Contacts, Clock: deps.Clock, Logger: deps.Logger, Metrics: recordMetrics, Holder: fellows.Holder(),
+		Elsewhere: func() { fellows.Tell(topicRecords, someRecord) },
 	})
 	runner := turn.NewRunner(turn.Deps{
 		Store: db, Programs: program.NewCache(db, cfg.MaxPrograms, maxIndexBytes), Attendances: deps.Contacts, Instances: deps.Instances,
@@ -166,17 +174,21 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register metrics of agent: %w", err)
 	}
-	chats, err := newChats(cfg, deps, db, runner)
+	chats, err := newChats(cfg, deps, db, runner, fellows)
 	if err != nil {
 		return nil, fmt.Errorf("register metrics of agent: %w", err)
 	}
-	agents := registry.New(db, deps.Clock, deps.IDs, tokens, runner.AgentChanged)
+	agents := registry.New(db, deps.Clock, deps.IDs, tokens, func(instance, agentID string) {
+		runner.AgentChanged(instance, agentID)
+		fellows.Tell(topicAgent, instance+"/"+agentID)
+	})
+	listen(fellows, recorder, runner, chats)
 	dry := dryrun.NewRunner(dryrun.Deps{
 		Agents: agents, Instances: deps.Instances, Clock: deps.Clock, IDs: deps.IDs, Box: deps.Box, Calls: caller,
 		Models: models, Remotes: remotes,
 	})
 	keeper, err := retention.NewWorker(retention.Deps{
-		Service: "agent", DB: deps.DB, Store: db, Instances: deps.Instances, Clock: deps.Clock, Logger: deps.Logger, Holder: holder(deps),
+		Service: "agent", DB: deps.DB, Store: db, Instances: deps.Instances, Clock: deps.Clock, Logger: deps.Logger, Holder: fellows.Holder(),
 		Kinds: []string{store.KindConversations, store.KindTurns}, Slack: retentionSlack, Metrics: deps.Metrics,
 	})
 	if err != nil {
@@ -197,21 +209,12 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		conversations: &conversationServer{conversations: conversation.New(conversation.Deps{
 			Store: db, Instances: deps.Instances, Clock: deps.Clock, IDs: deps.IDs, Tokens: tokens,
 		})},
-		workers: []lifecycle.Worker{recorder, silence, idempotency.NewSweeper("agent", deps.DB, deps.Clock), scrubber, keeper, caller, models, remotes, chats, search.NewWorker(db, deps.Clock, deps.Logger)},
+		workers: []lifecycle.Worker{fellows, recorder, silence, idempotency.NewSweeper("agent", deps.DB, deps.Clock), scrubber, keeper, caller, models, remotes, chats, search.NewWorker(db, deps.Clock, deps.Logger)},
 	}, nil
 }
 
 // retentionSlack is how much longer conversations are kept than an instance says: channel deletes its part first, which is found by them.
 const retentionSlack = time.Hour
-
-// holder names this process among those that share the store. The embedded store has one owner at a time, which keeps its name: a
-// process that was killed leaves a lease behind that nobody else can hold, and the next start goes on with it at once.
-func holder(deps Deps) string {
-	if deps.DB.Dialect() == sqldb.SQLite {
-		return "embedded"
-	}
-	return deps.IDs.New()
-}
 
 // Register offers the service's RPCs on a server.
 func (s *Service) Register(r grpc.ServiceRegistrar) {

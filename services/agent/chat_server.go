@@ -14,6 +14,7 @@ import (
 	"github.com/prosa-chat/prosa/services/agent/internal/turn"
 	"github.com/prosa-chat/prosa/services/internal/auth"
 	"github.com/prosa-chat/prosa/services/internal/idempotency"
+	"github.com/prosa-chat/prosa/services/internal/replica"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 )
@@ -29,14 +30,14 @@ type chatServer struct {
 }
 
 // newChats makes what takes chat messages.
-func newChats(cfg Config, deps Deps, db *store.Store, runner *turn.Runner) (*chat.Service, error) {
+func newChats(cfg Config, deps Deps, db *store.Store, runner *turn.Runner, fellows *replica.Replica) (*chat.Service, error) {
 	metrics, err := chat.NewMetrics(deps.Metrics)
 	if err != nil {
 		return nil, err
 	}
 	return chat.New(chat.Deps{
 		Store: db, Runner: runner, Instances: deps.Instances, Clock: deps.Clock, IDs: deps.IDs, Logger: deps.Logger, Metrics: metrics,
-		Holder: holder(deps), Shared: deps.DB.Dialect() != sqldb.SQLite, Grace: cfg.StopGrace,
+		Holder: fellows.Holder(), Tell: fellows.Tell, Shared: deps.DB.Dialect() != sqldb.SQLite, Grace: cfg.StopGrace,
 	}), nil
 }
 

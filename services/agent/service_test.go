@@ -98,7 +98,7 @@ func TestWorkersAndReadiness(t *testing.T) {
 		for _, w := range f.service.Workers() {
 			names = append(names, w.Name())
 		}
-		require.Equal(t, []string{"agent-recorder", "agent-idle", "agent-sweep", "agent-scrubber", "agent-retention", "agent-calls", "agent models", "agent remotes", "agent-chat", "agent-search-index"}, names)
+		require.Equal(t, []string{"agent-replica", "agent-recorder", "agent-idle", "agent-sweep", "agent-scrubber", "agent-retention", "agent-calls", "agent models", "agent remotes", "agent-chat", "agent-search-index"}, names)
 		require.NoError(t, f.service.Ready(t.Context()))
 		require.NoError(t, f.deps.DB.Close())
 		require.ErrorContains(t, f.service.Ready(t.Context()), "agent: store does not answer")

@@ -207,8 +207,11 @@ const idleTimers = 9
 // advance moves a manual clock on when all workers wait for it.
 func (r *rig) advance(d time.Duration) {
 	r.t.Helper()
-	manual := r.clock.(*clock.Manual)
-	manual.AwaitTimers(idleTimers)
+	manual, timers := r.clock.(*clock.Manual), idleTimers
+	if r.db.Dialect() == sqldb.Postgres {
+		timers++ // that of package replica
+	}
+	manual.AwaitTimers(timers)
 	manual.Advance(d)
 }
 

@@ -43,6 +43,7 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/lifecycle"
 	"github.com/prosa-chat/prosa/services/internal/metric"
 	"github.com/prosa-chat/prosa/services/internal/pagetoken"
+	"github.com/prosa-chat/prosa/services/internal/replica"
 	"github.com/prosa-chat/prosa/services/internal/retention"
 	"github.com/prosa-chat/prosa/services/internal/secretbox"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
@@ -115,8 +116,14 @@ func New(config Config, deps Deps) (*Service, error) {
 	if deps.Rand == nil {
 		deps.Rand = processRand{}
 	}
-	rows := store.New(deps.DB)
-	known := directory.New(rows, deps.Box, deps.Clock)
+	fellows, err := replica.New(replica.Options{
+		Store: "channel", DB: deps.DB, IDs: deps.IDs, Clock: deps.Clock, Logger: deps.Logger, Metrics: deps.Metrics,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("register metrics of channel: %w", err)
+	}
+	rows := store.NewShared(deps.DB, fellows.Token)
+	known := directory.New(rows, deps.Box, deps.Clock, func(id string) { fellows.Tell(topicEndpoint, id) })
 	tokens := inbound.NewTokens(deps.Box.Derive("channel/inbound-token"))
 	botTokens := inbound.NewTokens(deps.Box.Derive("channel/bot-token"))
 	fingerprints := deps.Box.Derive("channel/fingerprint")
@@ -143,6 +150,7 @@ func New(config Config, deps Deps) (*Service, error) {
 	}, deliveries.Deps{
 		Store: rows, Client: deps.Guard.Client(egress.Options{MaxIdleConnsPerHost: config.DeliveryPool}), Directory: known,
 		Clock: deps.Clock, Rand: deps.Rand, Logger: deps.Logger, Metrics: deps.Metrics, Tracer: tracer, Count: count, Recover: recovery.run,
+		Full: func(e store.Endpoint) { fellows.Tell(topicLanes, subject(e)) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make delivery worker: %w", err)
@@ -161,24 +169,28 @@ func New(config Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make reaper: %w", err)
 	}
+	resumed := func(e store.Endpoint) {
+		deliverer.Resumed(e)
+		fellows.Tell(topicResumed, subject(e))
+	}
 	s := &Service{
 		store:   rows,
-		workers: []lifecycle.Worker{deliverer, again, reaper, idempotency.NewSweeper("channel", deps.DB, deps.Clock)},
+		workers: []lifecycle.Worker{fellows, deliverer, again, reaper, idempotency.NewSweeper("channel", deps.DB, deps.Clock)},
 		channels: channels.New(channels.Deps{
 			Store: rows, Directory: known, Tokens: tokens, Agents: deps.Agent, Instances: deps.Instances, Guard: deps.Guard, Box: deps.Box,
 			PageTokens: pagetoken.New(deps.Box.Derive("channel/page-token"), deps.Clock), Clock: deps.Clock, IDs: deps.IDs,
 			Checker: check.New(check.Deps{
 				NewClient: func() *http.Client { return deps.Guard.Client(egress.Options{}) }, Clock: deps.Clock, IDs: deps.IDs, UserAgent: "Prosa/" + deps.Version,
 			}),
-			Answers: answers.Keeper{Box: deps.Box, Secret: fingerprints}, Due: deliverer.Resumed, Deleted: reaper.Wake,
+			Answers: answers.Keeper{Box: deps.Box, Secret: fingerprints}, Due: resumed, Deleted: reaper.Wake,
 		}),
 	}
 	s.botAPIs = botapis.New(botapis.Deps{
 		Store: rows, Directory: known, Tokens: botTokens, Agents: deps.Agent, Instances: deps.Instances, Guard: deps.Guard, Box: deps.Box,
-		PageTokens: s.channels.PageTokens, Clock: deps.Clock, IDs: deps.IDs, Answers: s.channels.Answers, Due: deliverer.Resumed, Deleted: reaper.Wake,
+		PageTokens: s.channels.PageTokens, Clock: deps.Clock, IDs: deps.IDs, Answers: s.channels.Answers, Due: resumed, Deleted: reaper.Wake,
 	})
 	s.outbox = outbox.New(outbox.Deps{
-		Store: rows, Instances: deps.Instances, PageTokens: s.channels.PageTokens, Clock: deps.Clock, Count: count, Resumed: deliverer.Resumed,
+		Store: rows, Instances: deps.Instances, PageTokens: s.channels.PageTokens, Clock: deps.Clock, Count: count, Resumed: resumed,
 		Again: again.Wake,
 	})
 	scrubber := erasure.NewScrubber("channel", deps.DB, deps.Clock, deps.Logger)
@@ -190,27 +202,48 @@ func New(config Config, deps Deps) (*Service, error) {
 	})
 	recovery.restore = s.persons.RestoreHere
 	keeper, err := retention.NewWorker(retention.Deps{
-		Service: "channel", DB: deps.DB, Store: rows, Instances: deps.Instances, Clock: deps.Clock, Logger: deps.Logger, Holder: deps.IDs.New(),
+		Service: "channel", DB: deps.DB, Store: rows, Instances: deps.Instances, Clock: deps.Clock, Logger: deps.Logger, Holder: fellows.Holder(),
 		Kinds: store.RetiredKinds(), Metrics: deps.Metrics,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("register metrics of channel: %w", err)
 	}
 	s.workers = append(s.workers, scrubber, s.persons, keeper)
+	fellows.WhenDead(func(ctx context.Context, tx sqldb.Tx, token int64) error {
+		now := deps.Clock.Now()
+		return rows.VoidLeasesOf(ctx, tx, token, now, now.Add(max(config.TurnLease, config.DeliveryLease)+clockDifference))
+	})
 	waiters := &inbound.Waiters{}
+	fellows.On(topicAnswered, waiters.Look)
+	fellows.On(topicEndpoint, known.Changed)
+	fellows.On(topicLanes, func(about string) { deliverer.Offered(endpointOf(about)) })
+	fellows.On(topicRedeliveries, func(string) { again.Wake() })
+	fellows.On(topicResumed, func(about string) {
+		if about != "" {
+			deliverer.ResumedElsewhere(endpointOf(about))
+		}
+	})
 	var turn inbound.Turns = noTurns{}
 	if !config.TurnsOff {
 		answerer, err := turns.New(turns.Config{
 			Pool: config.TurnPool, Lease: config.TurnLease, Timeout: config.TurnTimeout, Poll: config.Poll, Grace: config.StopGrace,
 		}, turns.Deps{
 			Store: rows, Agent: deps.Agent, Replies: deps.Replies, Directory: known, Deliveries: deliverer, Clock: deps.Clock, IDs: deps.IDs, Rand: deps.Rand,
-			Logger: deps.Logger, Metrics: deps.Metrics, Tracer: tracer, Answered: waiters.Answered, DeliveryCount: count, Recover: recovery.run,
+			Logger: deps.Logger, Metrics: deps.Metrics, Tracer: tracer, DeliveryCount: count, Recover: recovery.run,
 			Erased: func(messages int64) { erased.Add(float64(messages)) },
+			Full:   func(instance string) { fellows.Tell(topicThreads, instance) },
+			Answered: func(endpoint *directory.Endpoint, messageID string, answer *agentv1.RunTurnResponse) {
+				waiters.Answered(messageID, answer)
+				if endpoint.CallerWaits() {
+					fellows.Tell(topicAnswered, messageID)
+				}
+			},
 		})
 		if err != nil {
 			return nil, fmt.Errorf("make turn worker: %w", err)
 		}
 		turn = answerer
+		fellows.On(topicThreads, answerer.Offered)
 		s.persons.Workers.Turns = answerer.Revoke
 		s.workers = append(s.workers, answerer)
 	}

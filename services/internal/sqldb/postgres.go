@@ -11,6 +11,8 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -42,6 +44,10 @@ type server struct {
 	clock   clock.Clock
 	metrics *metrics
 	never   chan struct{}
+	// config is that of the pool's connections; sessions are beside it. closed is set before they are ended.
+	config   *pgx.ConnConfig
+	sessions sync.Map
+	closed   atomic.Bool
 	// jitter is between 0 and 1. It keeps transactions that met each other from meeting again.
 	jitter func() float64
 }
@@ -52,7 +58,7 @@ func openPostgres(ctx context.Context, o Options, m *metrics) (engine, error) {
 			return nil, err
 		}
 	}
-	pool, err := connectPostgres(o, map[string]string{
+	pool, config, err := connectPostgres(o, map[string]string{
 		"statement_timeout":                   milliseconds(statementTimeout),
 		"idle_in_transaction_session_timeout": milliseconds(2 * controlTimeout),
 	})
@@ -65,21 +71,21 @@ func openPostgres(ctx context.Context, o Options, m *metrics) (engine, error) {
 	if err := checkSchema(ctx, o, pool); err != nil {
 		return nil, errors.Join(err, pool.Close())
 	}
-	return &server{pool: pool, clock: o.Clock, metrics: m, never: make(chan struct{}), jitter: rand.Float64}, nil
+	return &server{pool: pool, clock: o.Clock, metrics: m, never: make(chan struct{}), config: config, jitter: rand.Float64}, nil
 }
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
 // connectPostgres makes a pool; it does not connect yet.
-func connectPostgres(o Options, parameters map[string]string) (*sql.DB, error) {
+func connectPostgres(o Options, parameters map[string]string) (*sql.DB, *pgx.ConnConfig, error) {
 	// pgxpool only reads the URL: it knows pool_max_conns, and pgx by itself would send that to the server.
 	config, err := pgxpool.ParseConfig(o.DatabaseURL)
 	if err != nil {
-		return nil, fmt.Errorf("read database URL: %w", err) // pgx leaves the password out
+		return nil, nil, fmt.Errorf("read database URL: %w", err) // pgx leaves the password out
 	}
 	size := defaultPoolSize
 	if explicit, err := poolSize(o.DatabaseURL); err != nil {
-		return nil, err
+		return nil, nil, err
 	} else if explicit > 0 {
 		size = explicit
 	}
@@ -103,7 +109,7 @@ func connectPostgres(o Options, parameters map[string]string) (*sql.DB, error) {
 	pool.SetMaxIdleConns(size)
 	pool.SetConnMaxIdleTime(idleTimeout)
 	pool.SetConnMaxLifetime(connLifetime)
-	return pool, nil
+	return pool, conn, nil
 }
 
 // severalHosts reports whether a URL names more than one server. The driver keeps ways to the same one, with and without TLS, in the same
@@ -137,7 +143,7 @@ func migratePostgres(ctx context.Context, o Options) error {
 		return nil
 	}
 	// A migration may take longer than a statement.
-	pool, err := connectPostgres(o, map[string]string{"statement_timeout": "0"})
+	pool, _, err := connectPostgres(o, map[string]string{"statement_timeout": "0"})
 	if err != nil {
 		return err
 	}
@@ -326,7 +332,10 @@ func (s *server) waiting() int { return 0 }
 // undone has no meaning where many write at once.
 func (s *server) undone() uint64 { return 0 }
 
-func (s *server) close() error { return s.pool.Close() }
+func (s *server) close() error {
+	s.endSessions()
+	return s.pool.Close()
+}
 
 // serverTx is what a function sees of its transaction.
 type serverTx struct {

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -83,6 +84,8 @@ type Deps struct {
 	Holder string
 	// Shared says that other processes may have the same store.
 	Shared bool
+	// Tell tells the other processes of a topic, for their Heard. It must not block. Nil tells nobody.
+	Tell func(topic, subject string)
 	// Grace is how long turns may go on once the process stops. Zero: they are cut off at once, and the next start runs them again.
 	Grace time.Duration
 }
@@ -93,6 +96,10 @@ type Service struct {
 	ready chan struct{} // closed once what an earlier process left is held
 	gates gates
 	lease leaseTime
+	ends  ends
+	// attend says that something is to be looked after now; orphans that there may be turns which nobody runs any more.
+	attend  chan struct{}
+	orphans atomic.Bool
 
 	mu       sync.Mutex
 	stopping bool
@@ -113,7 +120,7 @@ type turnKey struct{ instance, id string }
 func New(deps Deps) *Service {
 	work, cut := context.WithCancel(context.Background()) //nolint:forbidigo // turns belong to no call; they end in Run
 	return &Service{
-		Deps: deps, ready: make(chan struct{}), gates: newGates(), work: work, cut: cut,
+		Deps: deps, ready: make(chan struct{}), gates: newGates(), work: work, cut: cut, attend: make(chan struct{}, 1),
 		lanes: make(map[conversation]*lane), held: make(map[turnKey]*job), idle: make(chan struct{}),
 	}
 }
@@ -310,5 +317,9 @@ func (s *Service) Stop(ctx context.Context, instance, conversationID string) (st
 	if !s.Shared {
 		return "", nil
 	}
-	return s.Store.StopChat(ctx, instance, conversationID)
+	asked, err := s.Store.StopChat(ctx, instance, conversationID)
+	if err == nil && asked != "" {
+		s.tell(TopicStop, "")
+	}
+	return asked, err
 }

@@ -17,18 +17,16 @@ type distant struct {
 func (d *distant) check(context.Context, string, Place) error { return nil }
 
 func (d *distant) next(ctx context.Context, id string, from Place) ([]Event, error) {
-	for {
-		made, err := d.look(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		if made != nil {
-			return made.next(ctx, id, from)
-		}
-		if !d.service.wait(ctx, poll) {
-			return nil, ctx.Err()
-		}
+	var made *answer
+	err := d.service.untilEnded(ctx, d.conversationID, func() (bool, error) {
+		var err error
+		made, err = d.look(ctx, id)
+		return made != nil, err
+	})
+	if err != nil {
+		return nil, err
 	}
+	return made.next(ctx, id, from)
 }
 
 // look is the answer, when there is one. It may be that this process took the turn over meanwhile.

@@ -128,6 +128,7 @@ func (s *Service) run(j *job) {
 		switch {
 		case err == nil:
 			s.Metrics.answered.Inc()
+			s.tell(TopicEnded, j.ConversationID)
 			return
 		case ctx.Err() != nil:
 			j.answer.fail(errStopping)
@@ -146,11 +147,16 @@ func (s *Service) run(j *job) {
 }
 
 // wait waits; false when ctx ended.
-func (s *Service) wait(ctx context.Context, d time.Duration) bool {
+func (s *Service) wait(ctx context.Context, d time.Duration) bool { return s.waitFor(ctx, nil, d) }
+
+// waitFor waits for something, or for a time; false when ctx ended.
+func (s *Service) waitFor(ctx context.Context, something <-chan struct{}, d time.Duration) bool {
 	timer := s.Clock.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C():
+		return true
+	case <-something:
 		return true
 	case <-ctx.Done():
 		return false
@@ -199,20 +205,17 @@ func (s *Service) attempt(ctx context.Context, j *job) (err error) {
 
 // awaitTurn waits for the turns that come before and that other processes hold.
 func (s *Service) awaitTurn(ctx context.Context, j *job) error {
-	for j.behind {
+	if !j.behind {
+		return nil
+	}
+	return s.untilEnded(ctx, j.ConversationID, func() (bool, error) {
 		ahead, err := s.Store.ChatIsAhead(ctx, &j.ChatTurn)
 		if err != nil {
-			return rpcerr.FromStore(err)
+			return false, rpcerr.FromStore(err)
 		}
-		if !ahead {
-			j.behind = false
-			break
-		}
-		if !s.wait(ctx, poll) {
-			return ctx.Err()
-		}
-	}
-	return nil
+		j.behind = ahead
+		return !ahead, nil
+	})
 }
 
 // panicked says what a panic in a turn means: it is tried again, but not for ever.
@@ -240,6 +243,7 @@ func (s *Service) giveUp(ctx context.Context, j *job, reason error) {
 		if err == nil {
 			s.Metrics.failed.Inc()
 			j.answer.fail(reason)
+			s.tell(TopicEnded, j.ConversationID)
 			return
 		}
 		if !s.wait(ctx, backoff) {

@@ -21,6 +21,14 @@ import (
 // eachPair runs a test on two processes with one store, of which the clock is the test's. Only PostgreSQL can be shared; what the
 // statements mean is the same on both.
 func eachPair(t *testing.T, test func(t *testing.T, c *clock.Manual, one, two *fixture)) {
+	t.Helper()
+	eachTellingPair(t, nil, nil, test)
+}
+
+// eachTellingPair is eachPair for processes that tell each other of something.
+func eachTellingPair(
+	t *testing.T, tellOne, tellTwo func(one, two *fixture) func(topic, subject string), test func(t *testing.T, c *clock.Manual, one, two *fixture),
+) {
 	testkit.EachEngineOptions(t, store.Migrations(), "agent", func(t *testing.T, options sqldb.Options) {
 		c := clock.NewManual(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
 		one := newFixture(t, options, c)
@@ -28,9 +36,15 @@ func eachPair(t *testing.T, test func(t *testing.T, c *clock.Manual, one, two *f
 		two := &fixture{db: one.db, store: one.store, clock: c, metrics: one.metrics, runner: &teller{store: one.store, tell: said("oi")}}
 		deps := one.deps(t)
 		deps.Shared = true
+		if tellTwo != nil {
+			deps.Tell = tellTwo(one, two)
+		}
 		one.start(t, deps)
 		deps = two.deps(t)
 		deps.Shared, deps.Holder, deps.Runner = true, "h2", two.runner
+		if tellOne != nil {
+			deps.Tell = tellOne(one, two)
+		}
 		two.start(t, deps)
 		test(t, c, one, two)
 	})
@@ -145,5 +159,92 @@ func TestOtherProcessTakesOver(t *testing.T) {
 		events, ended = following(t, secondAgain)
 		pass(t, c, ended)
 		require.Equal(t, "agora dois", text(*events))
+	})
+}
+
+// eachHearingPair is eachPair for processes that hear of each other. The clock stands: nothing is found by a poll.
+func eachHearingPair(t *testing.T, test func(t *testing.T, one, two *fixture)) {
+	t.Helper()
+	eachTellingPair(t,
+		func(one, _ *fixture) func(topic, subject string) {
+			return func(topic, subject string) { one.Heard(topic, subject) }
+		},
+		func(_, two *fixture) func(topic, subject string) {
+			return func(topic, subject string) { two.Heard(topic, subject) }
+		},
+		func(t *testing.T, _ *clock.Manual, one, two *fixture) { test(t, one, two) })
+}
+
+func await(t testing.TB, happened <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-happened:
+	case <-t.Context().Done():
+	case <-time.After(20 * time.Second):
+		t.Fatal("it does not happen")
+	}
+}
+
+// The end of a turn is heard by who waits for its answer, and for its own turn after it.
+func TestEndIsHeard(t *testing.T) {
+	eachHearingPair(t, func(t *testing.T, one, two *fixture) {
+		conversation := one.conversation(t)
+		tell, let, began := held()
+		one.runner.set(tell)
+		first := one.say(t, conversation, "um")
+		<-began
+		two.runner.set(said("dois"))
+		second := two.say(t, conversation, "dois")
+		distant, err := two.Find(t.Context(), "acme", conversation, first.ID)
+		require.NoError(t, err)
+		firstEvents, firstEnded := following(t, distant)
+		secondEvents, secondEnded := following(t, second)
+		close(let)
+		await(t, firstEnded)
+		await(t, secondEnded)
+		require.Equal(t, "eco: um", text(*firstEvents))
+		require.Equal(t, "dois", text(*secondEvents))
+	})
+}
+
+func TestStopIsHeard(t *testing.T) {
+	eachHearingPair(t, func(t *testing.T, one, two *fixture) {
+		conversation := one.conversation(t)
+		told := make(chan struct{})
+		one.runner.set(func(ctx context.Context, _ *agentv1.RunTurnRequest, sink engine.Sink) error {
+			sink.Text("só um pedaço")
+			close(told)
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		running := one.say(t, conversation, "oi")
+		<-told
+		_, err := two.Stop(t.Context(), "acme", conversation)
+		require.NoError(t, err)
+		events, ended := following(t, running)
+		await(t, ended)
+		require.True(t, (*events)[len(*events)-1].Done().GetInterrupted())
+	})
+}
+
+// Once the leases of a process that died are taken back, another one has its turns at once.
+func TestDeathIsHeard(t *testing.T) {
+	eachHearingPair(t, func(t *testing.T, one, two *fixture) {
+		conversation := one.conversation(t)
+		tell, _, began := held()
+		one.runner.set(tell)
+		first := one.say(t, conversation, "um")
+		<-began
+		one.stop()
+		two.runner.set(said("agora"))
+		again, err := two.Find(t.Context(), "acme", conversation, first.ID)
+		require.NoError(t, err)
+		events, ended := following(t, again)
+		two.Heard(chat.TopicOrphans, "") // of another one's death
+		_, err = two.db.Exec1(t.Context(), "UPDATE worker_lease SET expire_time = 0 WHERE instance = '' AND name LIKE 'chat/%'")
+		require.NoError(t, err)
+		two.Heard(chat.TopicOrphans, "")
+		await(t, ended)
+		require.Equal(t, "agora", text(*events))
 	})
 }

@@ -89,13 +89,13 @@ func (s *Service) lookAfter(ctx context.Context) {
 	}
 	now := s.Clock.Now()
 	adopted, swept := now, now
-	for s.wait(ctx, interval) {
+	for s.waitFor(ctx, s.attend, interval) {
 		now := s.Clock.Now()
 		var errs []error
 		if s.Shared {
 			errs = append(errs, s.stopAsked(ctx), s.renew(ctx, now))
 		}
-		if now.Sub(adopted) >= recoverInterval {
+		if s.orphans.Swap(false) || now.Sub(adopted) >= recoverInterval {
 			adopted = now
 			errs = append(errs, s.adopt(ctx))
 		}
@@ -174,6 +174,7 @@ func (s *Service) adoptAll(ctx context.Context, found []store.ChatTurn) error {
 		s.Logger.LogAttrs(ctx, slog.LevelInfo, "chat turn is taken up", slog.String("instance", t.Instance),
 			slog.String("conversation_id", t.ConversationID), slog.Int64("tries", t.Tries))
 		s.put(&job{ChatTurn: t, behind: s.Shared, caller: context.WithoutCancel(ctx), answer: newAnswer(t.AcceptTime)})
+		s.ends.ended(t.ConversationID) // who followed the answer from afar finds it here
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -68,6 +69,8 @@ type Deps struct {
 	Metrics  *Metrics
 	// Holder names this process among those that share the store.
 	Holder string
+	// Elsewhere is told that there is something to record while another process has the lease. It must not block. Nil tells nobody.
+	Elsewhere func()
 }
 
 // Recorder is the worker. Of all processes that share a store one works at a time, by a lease. The order of a conversation's turns
@@ -76,6 +79,8 @@ type Deps struct {
 type Recorder struct {
 	Deps
 	wake   chan struct{}
+	freed  chan struct{} // the lease may be free
+	others atomic.Bool   // another process has the lease
 	memory *memory
 
 	// Below is the state of the one goroutine in Run.
@@ -87,7 +92,7 @@ type Recorder struct {
 
 // NewRecorder returns a recorder.
 func NewRecorder(deps Deps) *Recorder {
-	return &Recorder{Deps: deps, wake: make(chan struct{}, 1), memory: newMemory()}
+	return &Recorder{Deps: deps, wake: make(chan struct{}, 1), freed: make(chan struct{}, 1), memory: newMemory()}
 }
 
 // Name is the worker's name.
@@ -103,8 +108,24 @@ func (r *Recorder) Committed(t *store.Turn, record *contactsv1.TurnRecord, answe
 
 // Wake tells that there is something to record. It never blocks.
 func (r *Recorder) Wake() {
+	notify(r.wake)
+	if r.Elsewhere != nil && r.others.Load() {
+		r.Elsewhere()
+	}
+}
+
+// WakeHere is Wake for what another process has to record.
+func (r *Recorder) WakeHere() { notify(r.wake) }
+
+// Freed tells that the process that had the lease may have died. It never blocks.
+func (r *Recorder) Freed() {
+	notify(r.wake)
+	notify(r.freed)
+}
+
+func notify(waiter chan struct{}) {
 	select {
-	case r.wake <- struct{}{}:
+	case waiter <- struct{}{}:
 	default:
 	}
 }
@@ -130,7 +151,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 			}
 		case errors.Is(err, errNotHolder), errors.Is(err, store.ErrLeaseLost):
 			// Its work, also what is committed here, until it stops.
-			wake = nil
+			wake = r.freed
 		default:
 			// A failing contacts is not asked more often because more is said.
 			wake, wait = nil, backoff
@@ -362,6 +383,7 @@ func (r *Recorder) holdLease(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.others.Store(!held)
 	if !held {
 		r.leaseUntil = time.Time{}
 		return errNotHolder

@@ -137,3 +137,46 @@ func TestStoppedRecorderStopsAgain(t *testing.T) {
 		require.Equal(t, "agent-recorder", f.recorder.Name())
 	})
 }
+
+// What one process commits and another one has to record is recorded at once if it is told.
+func TestHolderHearsOfTurnsElsewhere(t *testing.T) {
+	eachEngine(t, func(t *testing.T, f *fixture) {
+		f.converse(t, "acme", "c1", 1, 1)
+		defer f.start(t)()
+		within(t, f.ledger.called)
+		f.clock.AwaitTimers(1)
+		f.clock.Advance(roundInterval)
+		second := f.newRecorder(t, f.store, "h2", nil)
+		told := 0
+		second.Elsewhere = func() {
+			told++
+			f.recorder.WakeHere()
+		}
+		f.converse(t, "acme", "c1", 2, 2)
+		second.Wake()
+		require.Zero(t, told, "it does not know yet that another one has the lease")
+		require.ErrorIs(t, second.runOnce(t.Context()), errNotHolder)
+		second.Wake()
+		require.Equal(t, 1, told)
+		within(t, f.ledger.called)
+		require.Equal(t, 2, f.ledger.total())
+	})
+}
+
+// The recorder takes over at once when it hears that the other one's lease was taken back.
+func TestFreedLeaseIsTaken(t *testing.T) {
+	eachEngine(t, func(t *testing.T, f *fixture) {
+		first := f.newRecorder(t, f.store, "h0", nil)
+		f.converse(t, "acme", "c1", 1, 1)
+		require.NoError(t, first.runOnce(t.Context()))
+		within(t, f.ledger.called)
+		f.converse(t, "acme", "c1", 2, 2)
+		defer f.start(t)()
+		f.clock.AwaitTimers(1) // it has found that another one has the lease
+		_, err := f.db.Exec1(t.Context(), "UPDATE worker_lease SET expire_time = 0 WHERE instance = ''")
+		require.NoError(t, err)
+		f.recorder.Freed()
+		within(t, f.ledger.called)
+		require.Equal(t, 2, f.ledger.total())
+	})
+}

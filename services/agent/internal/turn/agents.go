@@ -69,3 +69,11 @@ func (a *agents) drop(instance, id string) {
 	a.changes++
 	delete(a.byID, agentKey{instance, id})
 }
+
+// dropAll is drop for every agent.
+func (a *agents) dropAll() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.changes++
+	clear(a.byID)
+}

@@ -102,6 +102,9 @@ func NewRunner(deps Deps) *Runner {
 // change by another process is seen within two seconds.
 func (r *Runner) AgentChanged(instance, agentID string) { r.agents.drop(instance, agentID) }
 
+// AnyAgentChanged is AgentChanged for all of them.
+func (r *Runner) AnyAgentChanged() { r.agents.dropAll() }
+
 // Run runs the turn of a message, or gives its stored answer when it has run. Errors: AGENT_NOT_FOUND, which is final, also for an
 // unknown instance; CONVERSATION_FINISHED; REQUEST_INVALID; UNAVAILABLE, DEADLINE_EXCEEDED and CANCELED, after which the same call finds out what
 // happened; INTERNAL.

@@ -100,8 +100,10 @@ func TestAReceiverHasAsManyExchangesAsItMayWhileResultsAreStored(t *testing.T) {
 	s := &slowStore{channel: channel, settle: make(chan struct{}), lanes: lanes(channel, "a", "b", "c")}
 	client := &http.Client{Transport: &http.Transport{}}
 	w, err := New(Config{Pool: 8, PerEndpoint: 1, Lease: time.Minute, Poll: time.Hour, Grace: time.Minute, Schedule: webhook.DefaultSchedule()}, Deps{
-		Store: s, Client: client, Directory: directory.New(s, box, clock.System()), Clock: clock.System(), Logger: slog.New(slog.DiscardHandler),
+		Store: s, Client: client, Directory: directory.New(s, box, clock.System(), func(string) {}), Clock: clock.System(),
+		Logger:  slog.New(slog.DiscardHandler),
 		Metrics: prometheus.NewRegistry(), Count: NewCount(), Recover: func(context.Context) error { return nil },
+		Full: func(store.Endpoint) {},
 	})
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(t.Context())

@@ -71,6 +71,9 @@ type Deps struct {
 	Count *prometheus.CounterVec
 	// Recover runs before anything is claimed; see store.VoidLeases.
 	Recover func(ctx context.Context) error
+	// Full is told that a lane of an endpoint is due for which this process has
+	// no place; another one may. It must not block.
+	Full func(endpoint store.Endpoint)
 }
 
 // Worker delivers. It is a lifecycle.Worker.
@@ -204,8 +207,24 @@ func (w *Worker) Reserve(endpoint store.Endpoint) (until time.Time, ok bool) {
 // Queued implements turns.Deliveries.
 func (w *Worker) Queued(endpoint store.Endpoint) {
 	w.waiting.Add(endpoint)
-	if w.endpoints.room(endpoint.ID) > 0 {
+	room := w.endpoints.room(endpoint.ID) > 0
+	if room {
 		w.offer(endpoint)
+	}
+	if !room || w.pool.Room(endpoint.Instance) == 0 {
+		w.Full(endpoint)
+	}
+}
+
+// Offered says that another process has no place for a lane of an endpoint that
+// is due; the zero value is any endpoint.
+func (w *Worker) Offered(endpoint store.Endpoint) {
+	if endpoint == (store.Endpoint{}) {
+		if w.pool.Free() > 0 {
+			w.wake.Notify()
+		}
+	} else if w.endpoints.room(endpoint.ID) > 0 && w.pool.Room(endpoint.Instance) > 0 {
+		w.wake.Notify()
 	}
 }
 
@@ -215,6 +234,12 @@ func (w *Worker) Queued(endpoint store.Endpoint) {
 func (w *Worker) Resumed(endpoint store.Endpoint) {
 	w.endpoints.reset(endpoint.ID)
 	w.Queued(endpoint)
+}
+
+// ResumedElsewhere is Resumed for what another process was told.
+func (w *Worker) ResumedElsewhere(endpoint store.Endpoint) {
+	w.endpoints.reset(endpoint.ID)
+	w.Offered(endpoint)
 }
 
 // Unreserve implements turns.Deliveries.

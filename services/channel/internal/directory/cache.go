@@ -92,6 +92,14 @@ func (c *cache[T]) knows(id string) bool {
 	return ok
 }
 
+// forgetAll makes every next get read anew.
+func (c *cache[T]) forgetAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.generation++
+	c.entries, c.absent = nil, nil
+}
+
 // forget makes the next get read anew.
 func (c *cache[T]) forget(id string) {
 	c.mu.Lock()

@@ -25,13 +25,16 @@ type Directory struct {
 	reader Reader
 	box    *secretbox.Box
 	clock  clock.Clock
+	// changed is told of changes by this process.
+	changed func(id string)
 
 	endpoints cache[*Endpoint]
 }
 
-// New returns an empty directory.
-func New(reader Reader, box *secretbox.Box, c clock.Clock) *Directory {
-	return &Directory{reader: reader, box: box, clock: c}
+// New returns an empty directory. Changed is told of changes by this process, for
+// Changed of others.
+func New(reader Reader, box *secretbox.Box, c clock.Clock, changed func(id string)) *Directory {
+	return &Directory{reader: reader, box: box, clock: c, changed: changed}
 }
 
 // SecretContext names what the sealed secrets of a channel or an integration
@@ -57,7 +60,20 @@ func (d *Directory) Knows(id string) bool { return d.endpoints.knows(id) }
 
 // Forget makes the next look-up of a channel or integration read it anew. It is
 // called after each change by this process.
-func (d *Directory) Forget(id string) { d.endpoints.forget(id) }
+func (d *Directory) Forget(id string) {
+	d.endpoints.forget(id)
+	d.changed(id)
+}
+
+// Changed makes the next look-up read anew what another process may have changed:
+// a channel or integration, "" for all.
+func (d *Directory) Changed(id string) {
+	if id == "" {
+		d.endpoints.forgetAll()
+		return
+	}
+	d.endpoints.forget(id)
+}
 
 // openChannel makes the endpoint of a channel.
 func (d *Directory) openChannel(row *store.Channel) (*Endpoint, error) {

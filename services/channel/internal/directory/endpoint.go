@@ -49,6 +49,9 @@ type Endpoint struct {
 // than one for a day after each rotation. The slice must not be changed.
 func (e *Endpoint) Secrets(now time.Time) []webhook.Secret { return e.ring.At(now) }
 
+// CallerWaits reports whether who brings a message waits for its answer.
+func (e *Endpoint) CallerWaits() bool { return e.BotAPI != nil && e.BotAPI.Version == store.BotV1 }
+
 // Delivers reports whether answers are sent now.
 func (e *Endpoint) Delivers() bool { return e.State == store.Active && e.URL != "" }
 

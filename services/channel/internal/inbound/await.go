@@ -29,7 +29,7 @@ func (s *BotServer) takeAndWait(
 ) (*channelv1.ReceiveBotMessageResponse, error) {
 	late := s.Clock.NewTimer(s.AnswerTimeout)
 	defer late.Stop()
-	answered, stop := s.Waiters.wait(m.ID) // before it is stored: the answer may come at once
+	waiting, stop := s.Waiters.wait(m.ID) // before it is stored: the answer may come at once
 	defer func() { stop() }()
 	response, err := s.take(ctx, endpoint, m, key)
 	if err != nil {
@@ -41,7 +41,7 @@ func (s *BotServer) takeAndWait(
 		stop()
 		m.ID = response.GetMessageId()
 		m.CreateTime = id.OrderedTime(m.ID) // as the agent must know, in case the person was erased since
-		answered, stop = s.Waiters.wait(m.ID)
+		waiting, stop = s.Waiters.wait(m.ID)
 	}
 	poll := s.Clock.NewTimer(s.Poll)
 	defer poll.Stop()
@@ -53,8 +53,9 @@ func (s *BotServer) takeAndWait(
 			}
 		}
 		select {
-		case turn := <-answered:
+		case turn := <-waiting.answered:
 			return answer(response, endpoint, m, turn), nil
+		case <-waiting.look:
 		case <-poll.C():
 			// Another process may have run the turn.
 			poll.Reset(s.Poll)

@@ -114,6 +114,9 @@ func (sqliteDialect) bulk(head string, columns []string, tail string) *sqldb.Bul
 	return sqldb.NewSQLiteBulk(head, columns, tail)
 }
 
+// holder is nobody: there is one process.
+func (sqliteDialect) holder() []any { return nil }
+
 func (sqliteDialect) claimThreads() string {
 	return `
 UPDATE thread SET epoch = epoch + 1, lease_until = $3, next_time = $3

@@ -76,8 +76,8 @@ func (s *Store) ClaimLanes(ctx context.Context, claims []Claim, now, until time.
 	err := s.pool.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
 		lanes = lanes[:0]
 		for _, claim := range claims {
-			rows, err := tx.QueryContext(ctx, s.dialect.claimLanes(), claim.Instance, claim.ID, sqldb.Micros(now),
-				sqldb.Micros(until), claim.Limit)
+			args := append([]any{claim.Instance, claim.ID, sqldb.Micros(now), sqldb.Micros(until), claim.Limit}, s.dialect.holder()...)
+			rows, err := tx.QueryContext(ctx, s.dialect.claimLanes(), args...)
 			taken, err := collect(rows, err, (*Lane).targets)
 			if err != nil {
 				return err

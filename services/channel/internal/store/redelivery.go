@@ -56,8 +56,8 @@ func (s *Store) ClaimRedeliveries(ctx context.Context, claims []Claim, now, unti
 	err := s.pool.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
 		all = all[:0]
 		for _, claim := range claims {
-			rows, err := tx.QueryContext(ctx, s.dialect.claimRedeliveries(), claim.Instance, claim.ID, sqldb.Micros(now),
-				sqldb.Micros(until), claim.Limit)
+			args := append([]any{claim.Instance, claim.ID, sqldb.Micros(now), sqldb.Micros(until), claim.Limit}, s.dialect.holder()...)
+			rows, err := tx.QueryContext(ctx, s.dialect.claimRedeliveries(), args...)
 			taken, err := collect(rows, err, (*Redelivery).targets)
 			if err != nil {
 				return err

@@ -66,7 +66,8 @@ type dialect interface {
 	finishTurn(ctx context.Context, db *sqldb.DB, turn *Turn, now time.Time) (Finished, error)
 	settle(ctx context.Context, db *sqldb.DB, d *Delivery, epoch int64, now time.Time) (more bool, err error)
 	// claimThreads and claimLanes are UPDATE statements that return what was
-	// taken; see [Store.ClaimThreads] and [Store.ClaimLanes] for their arguments.
+	// taken; see [Store.ClaimThreads] and [Store.ClaimLanes] for their arguments,
+	// behind which come those of holder.
 	claimThreads() string
 	claimLanes() string
 	// tookThreads and tookLanes are told of claims in their transaction.
@@ -74,13 +75,20 @@ type dialect interface {
 	tookLanes(taken []Lane, until time.Time)
 	// claimRedeliveries is the same for [Store.ClaimRedeliveries].
 	claimRedeliveries() string
+	// holder is what claims name besides.
+	holder() []any
 	// bulk makes a statement over rows of values, in the engine's best form.
 	bulk(head string, columns []string, tail string) *sqldb.Bulk
 }
 
 // New returns a store on db, which must have the schema of package migrations.
-func New(db *sqldb.DB) *Store {
-	var d dialect = postgresDialect{}
+// Where several processes share it, leases end by time only; see NewShared.
+func New(db *sqldb.DB) *Store { return NewShared(db, func() int64 { return 0 }) }
+
+// NewShared returns a store whose leases name a token, that of this process
+// while others can tell whether it lives, else 0; see VoidLeasesOf.
+func NewShared(db *sqldb.DB, token func() int64) *Store {
+	var d dialect = postgresDialect{token: token}
 	if db.Dialect() == sqldb.SQLite {
 		d = newSQLiteDialect(db)
 	}

@@ -21,3 +21,7 @@ func TestStore(t *testing.T) {
 		})
 	}
 }
+
+func TestLeasesOfTheDead(t *testing.T) {
+	testkit.EachEngine(t, migrations.FS, "channel", storetest.LeasesOfTheDead)
+}

@@ -72,7 +72,8 @@ func (s *Store) ClaimThreads(ctx context.Context, claims []ThreadClaim, now, unt
 	err := s.pool.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
 		threads = threads[:0]
 		for _, claim := range claims {
-			rows, err := tx.QueryContext(ctx, s.dialect.claimThreads(), claim.Instance, sqldb.Micros(now), sqldb.Micros(until), claim.Limit)
+			args := append([]any{claim.Instance, sqldb.Micros(now), sqldb.Micros(until), claim.Limit}, s.dialect.holder()...)
+			rows, err := tx.QueryContext(ctx, s.dialect.claimThreads(), args...)
 			taken, err := collect(rows, err, (*Thread).targets)
 			if err != nil {
 				return err

@@ -190,7 +190,7 @@ func (w *Worker) finish(ctx context.Context, t *store.Thread, m *store.Message, 
 	if err != nil {
 		return false, err
 	}
-	w.Answered(m.ID, answer)
+	w.Answered(endpoint, m.ID, answer)
 	w.metrics.turns.WithLabelValues(answered).Inc()
 	w.metrics.queued.Add(float64(finished.Queued))
 	return finished.More, nil

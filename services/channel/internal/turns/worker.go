@@ -81,7 +81,10 @@ type Deps struct {
 	Tracer *tracing.Tracer
 	// Answered is told the answer to a message once it is on disk. It must not
 	// block.
-	Answered func(messageID string, answer *agentv1.RunTurnResponse)
+	Answered func(endpoint *directory.Endpoint, messageID string, answer *agentv1.RunTurnResponse)
+	// Full is told that a thread of an instance is due for which this process
+	// has no slot; another one may. It must not block.
+	Full func(instance string)
 	// Erased counts messages that were deleted unanswered because their person
 	// was erased.
 	Erased func(messages int64)
@@ -210,6 +213,16 @@ func (w *Worker) Reserve(instance string) (until time.Time, ok bool) {
 func (w *Worker) Queued(instance string) {
 	w.waiting.Add(instance)
 	if w.pool.Room(instance) > 0 {
+		w.wake.Notify()
+	} else {
+		w.Full(instance)
+	}
+}
+
+// Offered says that another process has no slot for a thread of an instance that
+// is due; "" is any instance.
+func (w *Worker) Offered(instance string) {
+	if instance == "" && w.pool.Free() > 0 || instance != "" && w.pool.Room(instance) > 0 {
 		w.wake.Notify()
 	}
 }

@@ -135,6 +135,28 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 // Size is how many processes there are.
 func (c *Cluster) Size() int { return len(c.processes) }
 
+// Of gives the processes of a role; they change as processes are started again.
+func (c *Cluster) Of(role string) (processes []*Process) {
+	for _, process := range c.processes {
+		if len(process.spec.Roles) == 0 || slices.Contains(process.spec.Roles, role) {
+			processes = append(processes, process)
+		}
+	}
+	return processes
+}
+
+// Replace starts a process again that was killed, and waits until it is ready.
+func (c *Cluster) Replace(ctx context.Context, killed *Process) error {
+	index := slices.Index(c.processes, killed)
+	if index < 0 {
+		return errors.New("replace process: it is none of the cluster's")
+	}
+	if err := c.KillAndRestart(index); err != nil {
+		return err
+	}
+	return c.processes[index].WaitReady(ctx)
+}
+
 // KillAndRestart kills a process (kill -9) and starts it again on the same
 // addresses and data. It does not wait until it is ready.
 func (c *Cluster) KillAndRestart(index int) error {

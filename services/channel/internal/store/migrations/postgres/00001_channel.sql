@@ -70,6 +70,8 @@ CREATE TABLE thread (
     strikes           BIGINT NOT NULL,
     -- When it may next be taken; while it is held, the end of the lease.
     next_time         BIGINT NOT NULL,
+    -- The process that holds it, by its token; 0: it cannot be told whether that lives. It means nothing while nobody holds it.
+    holder            BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (instance, channel_id, client_identifier)
 ) WITH (fillfactor = 80);
 -- The instance comes first, so that a busy instance is stepped over without reading its threads.
@@ -107,6 +109,8 @@ CREATE TABLE lane (
     epoch          BIGINT NOT NULL,
     lease_until    BIGINT NOT NULL,
     next_time      BIGINT NOT NULL,
+    -- As with a thread.
+    holder         BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (instance, endpoint_id, interaction_id)
 ) WITH (fillfactor = 80);
 -- The endpoint comes first, so that a full endpoint is stepped over without reading its lanes.

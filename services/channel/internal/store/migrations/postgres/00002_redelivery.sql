@@ -16,6 +16,8 @@ CREATE TABLE redelivery_lane (
     epoch          BIGINT NOT NULL,
     lease_until    BIGINT NOT NULL,
     next_time      BIGINT NOT NULL,
+    -- As with a thread.
+    holder         BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (instance, endpoint_id, interaction_id)
 ) WITH (fillfactor = 80);
 CREATE INDEX redelivery_lane_pending ON redelivery_lane (endpoint_id, next_time) WHERE waiting > 0;
