@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"io"
+	"runtime"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 type answer struct {
 	made   *timestamppb.Timestamp
 	enough chan struct{}
+	early  *verdict // on a message that was not on disk when this was made; nil: it was
 
 	mu      sync.Mutex
 	script  *script
@@ -48,25 +50,31 @@ func failedAnswer(err error) *answer {
 	return a
 }
 
-// change changes the answer and tells the readers.
-func (a *answer) change(change func()) {
+// change changes the answer and tells the readers, if any wait.
+func (a *answer) change(change func()) (awaited bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	change()
-	if a.changed != nil {
-		close(a.changed)
-		a.changed = nil
+	if a.changed == nil {
+		return false
 	}
+	close(a.changed)
+	a.changed = nil
+	return true
 }
 
-// Text is of engine.Sink.
+// Text is of engine.Sink. Who waits for the piece goes first: a model that has said more already would else be heard out before anybody
+// sees its first word.
 func (a *answer) Text(piece string) {
-	a.change(func() {
+	awaited := a.change(func() {
 		if !a.broken {
 			a.script.streamed = true
 			a.script.add(piece)
 		}
 	})
+	if awaited {
+		runtime.Gosched()
+	}
 }
 
 // Message is of engine.Sink.
@@ -98,6 +106,12 @@ func (a *answer) Pieces() []uint32 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.script.pieces()
+}
+
+// Stored is of turn.Stream.
+func (a *answer) Stored(context.Context) error {
+	a.early.wait()
+	return a.early.err()
 }
 
 // stop says that nobody wants more.

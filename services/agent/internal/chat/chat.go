@@ -3,7 +3,8 @@
 // readers.
 //
 // The running answers are kept in memory and nothing of them is written before they are whole: a streamed answer costs two commits,
-// that of the message and that of the turn. A turn that was running in a crash runs again, and readers go on in the new answer if it
+// that of the message and that of the turn. The turn of a message that nothing comes before begins beside its commit, and does no more than
+// read before that has ended: see ahead. A turn that was running in a crash runs again, and readers go on in the new answer if it
 // begins like the old one, which the ids of the events tell.
 package chat
 
@@ -193,8 +194,14 @@ func (s *Service) Accept(ctx context.Context, m Message) (*Interaction, error) {
 		most = 0 // nothing new, but what the key stands for
 	}
 	lease := s.lease.wanted(s, now)
+	var early *ahead
+	if m.Key == nil { // with a key it may be a repetition
+		early = s.runAhead(ctx, t)
+		defer early.end()
+	}
 	// A caller that leaves now must not leave it open whether the message is stored.
 	accepted, err := s.Store.AcceptChat(context.WithoutCancel(ctx), t, m.Key, lease, most)
+	j := early.settle(accepted, err)
 	switch {
 	case refused != nil && errors.Is(err, store.ErrQueueFull):
 		return nil, refused
@@ -209,9 +216,11 @@ func (s *Service) Accept(ctx context.Context, m Message) (*Interaction, error) {
 		return s.Find(ctx, m.Instance, m.ConversationID, accepted.ID)
 	}
 	s.lease.taken(lease)
-	t.Number = accepted.Number
-	j := &job{ChatTurn: t, behind: accepted.Behind, caller: context.WithoutCancel(ctx), answer: newAnswer(now)}
-	s.put(j)
+	if j == nil { // its turn comes later
+		t.Number = accepted.Number
+		j = &job{ChatTurn: t, behind: accepted.Behind, caller: context.WithoutCancel(ctx), answer: newAnswer(now)}
+		s.put(j)
+	}
 	return &Interaction{ID: t.ID, answer: j.answer}, nil
 }
 

@@ -77,7 +77,7 @@ func (h *heard) Message(m *messagev1.Message) {
 
 func (r *teller) Run(ctx context.Context, request *agentv1.RunTurnRequest, sink engine.Sink) (*agentv1.RunTurnResponse, error) {
 	state, err := r.store.Chat(ctx, request.GetInstance(), request.GetEndpointId(), request.GetMessageId())
-	if err != nil {
+	if err != nil && !errors.Is(err, store.ErrNotFound) { // it is not on disk yet
 		return nil, rpcerr.FromStore(err)
 	}
 	response := &agentv1.RunTurnResponse{}
@@ -115,6 +115,9 @@ func (r *teller) Run(ctx context.Context, request *agentv1.RunTurnRequest, sink 
 	response.Messages, response.Pieces = stream.messages, stream.Pieces()
 	if response.GetInterrupted() {
 		response.Messages = stream.Partial()
+	}
+	if err := stream.Stored(ctx); err != nil {
+		return nil, rpcerr.FromStore(err)
 	}
 	return response, r.commit(ctx, request, response)
 }

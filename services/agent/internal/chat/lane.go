@@ -46,9 +46,11 @@ type job struct {
 }
 
 // started says that it is the job's turn.
-func (j *job) started() bool { return j.runs.Load() }
+func (j *job) started() bool { return j.runs.Load() && j.answer.early.isStored() }
 
 func (j *job) key() turnKey { return turnKey{j.Instance, j.ID} }
+
+func (j *job) place() conversation { return conversation{j.Instance, j.ConversationID} }
 
 // room says whether another message can be held. Errors: UNAVAILABLE.
 func (s *Service) room() error {
@@ -63,11 +65,14 @@ func (s *Service) room() error {
 	return nil
 }
 
-// running is the job of a turn, nil when this process does not hold it.
+// running is the job of a turn, nil when this process does not hold it, or its message is not on disk.
 func (s *Service) running(k turnKey) *job {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.held[k]
+	if j := s.held[k]; j != nil && j.answer.early.isStored() {
+		return j
+	}
+	return nil
 }
 
 // put gives a job to its lane. What came while the process stops is left to the next start.
@@ -78,18 +83,27 @@ func (s *Service) put(j *job) {
 		j.answer.fail(errStopping)
 		return
 	}
-	s.held[j.key()] = j
-	s.Metrics.held.Set(float64(len(s.held)))
-	place := conversation{j.Instance, j.ConversationID}
-	l := s.lanes[place]
-	if l == nil {
-		l = &lane{current: j}
-		s.lanes[place] = l
-		go s.runLane(place, l)
+	if l := s.lanes[j.place()]; l != nil {
+		s.hold(j)
+		l.waiting = append(l.waiting, j)
+		slices.SortStableFunc(l.waiting, func(a, b *job) int { return int(a.Number - b.Number) })
 		return
 	}
-	l.waiting = append(l.waiting, j)
-	slices.SortStableFunc(l.waiting, func(a, b *job) int { return int(a.Number - b.Number) })
+	s.open(j)
+}
+
+// hold counts a job among those that are held. It is called under the lock.
+func (s *Service) hold(j *job) {
+	s.held[j.key()] = j
+	s.Metrics.held.Set(float64(len(s.held)))
+}
+
+// open opens a lane for a job. It is called under the lock.
+func (s *Service) open(j *job) {
+	s.hold(j)
+	l := &lane{current: j}
+	s.lanes[j.place()] = l
+	go s.runLane(j.place(), l)
 }
 
 // runLane runs the turns of a conversation until there is none.
@@ -103,7 +117,9 @@ func (s *Service) runLane(place conversation, l *lane) {
 func (s *Service) done(place conversation, l *lane, j *job) *job {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.held, j.key())
+	if s.held[j.key()] == j { // not what took the place of one that was withdrawn
+		delete(s.held, j.key())
+	}
 	s.Metrics.held.Set(float64(len(s.held)))
 	l.current = nil
 	if len(l.waiting) > 0 {
@@ -126,6 +142,8 @@ func (s *Service) run(j *job) {
 	for {
 		err := s.attempt(ctx, j)
 		switch {
+		case j.answer.Stored(ctx) != nil:
+			return // it was withdrawn: nobody has heard of it
 		case err == nil:
 			s.Metrics.answered.Inc()
 			s.tell(TopicEnded, j.ConversationID)

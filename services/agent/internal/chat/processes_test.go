@@ -98,7 +98,7 @@ func TestProcessesTakeTurns(t *testing.T) {
 			c.Advance(100 * time.Millisecond)
 			runtime.Gosched()
 		}
-		require.Zero(t, two.runner.ran(), "it is not its turn")
+		require.Zero(t, two.count(t, "SELECT count(*) FROM turn"), "it is not its turn")
 		close(let)
 		pass(t, c, firstEnded)
 		pass(t, c, secondEnded)

@@ -66,14 +66,14 @@ func (s *Service) Run(ctx context.Context) error {
 			return nil
 		}
 	}
-	s.open()
+	s.letIn()
 	s.lookAfter(ctx)
 	s.drain()
 	return nil
 }
 
-// open lets messages in.
-func (s *Service) open() {
+// letIn lets messages in.
+func (s *Service) letIn() {
 	select {
 	case <-s.ready: // Run was restarted
 	default:

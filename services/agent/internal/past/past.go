@@ -17,8 +17,7 @@ import (
 
 // Store is the part of the store that the past is read from.
 type Store interface {
-	Chain(ctx context.Context, instance, conversationID string, from int64, upTo string) ([]store.Link, error)
-	Said(ctx context.Context, instance string, turnIDs []string) (map[string]store.Said, error)
+	SaidInChain(ctx context.Context, instance, conversationID string, from int64, upTo string) ([]store.Said, error)
 }
 
 // Reader reads the past of conversations. It is safe for concurrent use.
@@ -29,30 +28,20 @@ func (r Reader) Read(ctx context.Context, instance string, c *store.Conversation
 	if c.LastTurnID == "" || turns <= 0 {
 		return nil, nil
 	}
-	links, err := r.Store.Chain(ctx, instance, c.ID, c.LastTurn-int64(turns)+1, c.LastTurnID)
+	said, err := r.Store.SaidInChain(ctx, instance, c.ID, c.LastTurn-int64(turns)+1, c.LastTurnID)
 	if err != nil {
 		return nil, err
 	}
-	ids := make([]string, len(links))
-	for i, link := range links {
-		ids[i] = link.TurnID
-	}
-	said, err := r.Store.Said(ctx, instance, ids)
-	if err != nil {
-		return nil, err
-	}
-	exchanges := make([]flow.Exchange, 0, len(links))
-	for _, id := range ids {
-		one, err := exchange(said[id])
-		if err != nil {
+	exchanges := make([]flow.Exchange, len(said))
+	for i := range said {
+		if exchanges[i], err = exchange(&said[i]); err != nil {
 			return nil, err
 		}
-		exchanges = append(exchanges, one)
 	}
 	return exchanges, nil
 }
 
-func exchange(said store.Said) (flow.Exchange, error) {
+func exchange(said *store.Said) (flow.Exchange, error) {
 	record, answer := &contactsv1.TurnRecord{}, &agentv1.RunTurnResponse{}
 	if err := proto.Unmarshal(said.Record, record); err != nil {
 		return flow.Exchange{}, fmt.Errorf("decode record of turn: %w", err)

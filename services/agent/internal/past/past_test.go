@@ -26,24 +26,12 @@ type turns struct {
 	failure error
 }
 
-func (s *turns) Chain(_ context.Context, instance, conversationID string, from int64, upTo string) ([]store.Link, error) {
+func (s *turns) SaidInChain(_ context.Context, instance, conversationID string, from int64, upTo string) ([]store.Said, error) {
 	if instance != "acme" || conversationID != "c1" || upTo != "t3" {
 		return nil, errors.New("no such conversation")
 	}
 	s.from = from
-	var links []store.Link
-	for n := max(from, 1); n <= 3; n++ {
-		links = append(links, store.Link{Number: n, TurnID: "t" + string('0'+rune(n))})
-	}
-	return links, s.failure
-}
-
-func (s *turns) Said(_ context.Context, _ string, ids []string) (map[string]store.Said, error) {
-	found := make(map[string]store.Said)
-	for _, id := range ids {
-		found[id] = s.said[id[1]-'1']
-	}
-	return found, nil
+	return s.said[max(from, 1)-1:], s.failure
 }
 
 func said(t *testing.T, person string, messages ...*messagev1.Message) store.Said {

@@ -31,14 +31,16 @@ func (s *Store) LastLink(ctx context.Context, instance, conversationID string) (
 	return last, nil
 }
 
-// chain follows the turns of a conversation back without what was said in them. Each is looked up by its key.
-const chain = `
+// followChain follows the turns of a conversation back without what was said in them. Each is looked up by its key.
+const followChain = `
 WITH RECURSIVE chain(id, number, previous_id) AS (
     SELECT id, number, previous_id FROM turn WHERE instance = $1 AND id = $2 AND conversation_id = $3
     UNION ALL
     SELECT t.id, t.number, t.previous_id FROM chain c JOIN turn t ON t.instance = $1 AND t.id = c.previous_id
     WHERE c.number > $4 AND t.conversation_id = $3
-)
+)`
+
+const chain = followChain + `
 SELECT number, id FROM chain ORDER BY number`
 
 // Chain reads the turns of a conversation from the one with a number, or the first that there is behind it, up to another, oldest first.
@@ -61,6 +63,30 @@ func (s *Store) Chain(ctx context.Context, instance, conversationID string, from
 		return nil, fmt.Errorf("read chain of turns: %w", err)
 	}
 	return links, nil
+}
+
+const saidInChain = followChain + `
+SELECT t.answer, t.record FROM chain c JOIN turn t ON t.instance = $1 AND t.id = c.id ORDER BY c.number`
+
+// SaidInChain reads what was said in the turns that Chain gives, in their order.
+func (s *Store) SaidInChain(ctx context.Context, instance, conversationID string, from int64, upTo string) ([]Said, error) {
+	rows, err := s.db.Reader().QueryContext(ctx, saidInChain, instance, upTo, conversationID, from)
+	if err != nil {
+		return nil, fmt.Errorf("read turns of chain: %w", err)
+	}
+	defer rows.Close()
+	var all []Said
+	for rows.Next() {
+		var one Said
+		if err := rows.Scan(&one.Answer, &one.Record); err != nil {
+			return nil, fmt.Errorf("read turns of chain: %w", err)
+		}
+		all = append(all, one)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read turns of chain: %w", err)
+	}
+	return all, nil
 }
 
 // SaidIn reads one turn, and the conversation that it belongs to. Errors: ErrNotFound.

@@ -33,6 +33,7 @@ type asking struct {
 	runner   *Runner
 	instance string
 	standing *store.Conversation // before the turn
+	sink     engine.Sink
 }
 
 // Past implements flow.Model. It is read only now that a model is asked.
@@ -42,6 +43,9 @@ func (a *asking) Past(ctx context.Context, turns int) ([]flow.Exchange, error) {
 
 // Ask implements flow.Model.
 func (a *asking) Ask(ctx context.Context, p *flow.Prompt, text func(piece string)) (*flow.Reply, error) {
+	if err := stored(ctx, a.sink); err != nil {
+		return nil, err
+	}
 	ctx, span := a.runner.Tracer.Start(ctx, "prosa.agent.model")
 	defer span.End()
 	reply, err := a.runner.Models.Ask(ctx, a.instance, p, text)
@@ -52,11 +56,11 @@ func (a *asking) Ask(ctx context.Context, p *flow.Prompt, text func(piece string
 }
 
 // model is what asks the model of a conversation's program, nil if it has none.
-func (r *Runner) model(lane store.Lane, c *opening) flow.Model {
+func (r *Runner) model(lane store.Lane, c *opening, sink engine.Sink) flow.Model {
 	if r.Models == nil || !c.program.Asks() {
 		return nil
 	}
-	return &asking{runner: r, instance: lane.Instance, standing: &c.Conversation}
+	return &asking{runner: r, instance: lane.Instance, standing: &c.Conversation, sink: sink}
 }
 
 // engine is what answers the turns of a conversation.

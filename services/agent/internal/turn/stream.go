@@ -28,6 +28,42 @@ type Stream interface {
 	Partial() []*messagev1.Message
 	// Pieces are RunTurnResponse.pieces of the answer.
 	Pieces() []uint32
+	// Stored waits until the message is on disk that is answered. Before that the turn may read and compute, but not store anything nor ask
+	// anybody else. Errors: ErrWithdrawn when it will never be; the end of ctx.
+	Stored(ctx context.Context) error
+}
+
+// ErrWithdrawn says that a turn is given up whose message was not taken, and is the cause with which its context ends. It counts as none.
+var ErrWithdrawn = errors.New("the message was not taken")
+
+// stored waits until the message is on disk whose answer goes to a sink. Where no answer is shown, it is.
+func stored(ctx context.Context, to engine.Sink) error {
+	if stream, ok := to.(Stream); ok {
+		return stream.Stored(ctx)
+	}
+	return nil
+}
+
+// callsOf makes the calls of a turn whose answer goes to a sink.
+func (r *Runner) callsOf(to engine.Sink) flow.Caller {
+	if stream, ok := to.(Stream); ok && r.Calls != nil {
+		return storedCaller{to: stream, next: r.Calls}
+	}
+	return r.Calls
+}
+
+// storedCaller makes no call before the message is on disk: what a call does elsewhere cannot be taken back.
+type storedCaller struct {
+	to   Stream
+	next flow.Caller
+}
+
+// Call implements flow.Caller.
+func (c storedCaller) Call(ctx context.Context, r *flow.CallRequest) flow.CallAnswer {
+	if c.to.Stored(ctx) != nil {
+		return flow.CallAnswer{Outcome: flow.CallUnmade}
+	}
+	return c.next.Call(ctx, r)
 }
 
 // shown is what the answer says about how it was shown.

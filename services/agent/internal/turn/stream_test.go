@@ -28,6 +28,23 @@ type watcher struct {
 	pieces   []uint32
 	messages []*messagev1.Message
 	enough   chan struct{}
+	barrier  *barrier
+}
+
+var _ turn.Stream = (*watcher)(nil)
+
+// barrier is where a turn waits whose message is not on disk yet; nil where it is.
+type barrier struct {
+	reached chan struct{}
+	known   chan error
+}
+
+func (w *watcher) Stored(context.Context) error {
+	if w.barrier == nil {
+		return nil
+	}
+	w.barrier.reached <- struct{}{}
+	return <-w.barrier.known
 }
 
 func newWatcher() *watcher { return &watcher{enough: make(chan struct{})} }

@@ -118,7 +118,9 @@ func (r *Runner) Run(ctx context.Context, request *agentv1.RunTurnRequest, sink 
 		err = rpcerr.FromStore(fromErased(err))
 		outcome = outcomeOf(err)
 	}
-	r.Metrics.observe(outcome, r.Clock.Now().Sub(began))
+	if err == nil || !errors.Is(context.Cause(ctx), ErrWithdrawn) {
+		r.Metrics.observe(outcome, r.Clock.Now().Sub(began))
+	}
 	return response, err
 }
 
@@ -194,11 +196,11 @@ func (r *Runner) attempt(
 	if err != nil {
 		return nil, "", err
 	}
-	opened, err := r.conversation(ctx, request, lane, position, instance)
+	opened, err := r.conversation(ctx, request, lane, position, instance, sink)
 	if err != nil {
 		return nil, "", err
 	}
-	input, err := r.input(request, lane, position, instance, opened)
+	input, err := r.input(request, lane, position, instance, opened, sink)
 	if err != nil {
 		return nil, "", err
 	}
@@ -226,6 +228,9 @@ func (r *Runner) attempt(
 	finished.Person = erasure.Subject{
 		Hasher: r.Hasher, Instance: lane.Instance, Identifier: lane.Identifier, Accepted: request.GetAcceptTime().AsTime(),
 	}
+	if err := stored(ctx, sink); err != nil {
+		return nil, "", err
+	}
 	if err := r.Store.CommitTurn(ctx, finished); err != nil {
 		return nil, "", err
 	}
@@ -248,6 +253,7 @@ type opening struct {
 // conversation finds the conversation of the lane, or opens one.
 func (r *Runner) conversation(
 	ctx context.Context, request *agentv1.RunTurnRequest, lane store.Lane, position *position, instance *accountsv1.Instance,
+	sink engine.Sink,
 ) (*opening, error) {
 	current := position.Conversation
 	if current != nil {
@@ -257,6 +263,9 @@ func (r *Runner) conversation(
 			if position.remembered {
 				// It may have moved on. What follows opens an attendance, so it is not done on a hint.
 				return nil, store.ErrConflict
+			}
+			if err := stored(ctx, sink); err != nil {
+				return nil, err
 			}
 			// If it moves on at this very moment the new one cannot be committed beside it, and the turn is computed anew.
 			if err := r.Store.FinishIdle(ctx, lane.Instance, current, end); err != nil {
@@ -280,6 +289,9 @@ func (r *Runner) conversation(
 	if err := r.unopened(ctx, request); err != nil {
 		return nil, err
 	}
+	if err := stored(ctx, sink); err != nil {
+		return nil, err
+	}
 	attendance, err := r.Attendances.OpenAttendance(ctx, &contactsv1.OpenAttendanceRequest{
 		Instance: lane.Instance, RequestId: cmp.Or(request.GetInteractionId(), request.GetMessageId()), AssistantId: position.Agent.AssistantID,
 		Identifier: lane.Identifier, Source: request.GetSource(), Time: request.GetAcceptTime(), InteractionId: request.GetInteractionId(),
@@ -298,7 +310,7 @@ func (r *Runner) conversation(
 
 // input is what the flow gets.
 func (r *Runner) input(
-	request *agentv1.RunTurnRequest, lane store.Lane, position *position, instance *accountsv1.Instance, c *opening,
+	request *agentv1.RunTurnRequest, lane store.Lane, position *position, instance *accountsv1.Instance, c *opening, sink engine.Sink,
 ) (flow.Turn, error) {
 	input := flow.Turn{
 		Opening: c.isNew, Text: request.GetText(), Postback: request.GetPostback(),
@@ -306,9 +318,9 @@ func (r *Runner) input(
 		Now: r.Clock.Now(), Location: r.zones.get(instance.GetTimeZone()),
 		InstanceSlug: instance.GetSlug(), InstanceName: instance.GetDisplayName(),
 		AgentID: position.Agent.ID, AgentName: position.Agent.Name(),
-		Attributes: c.attributes, NewID: r.IDs.New, ID: request.GetMessageId(), ConversationID: c.ID, Caller: r.Calls,
+		Attributes: c.attributes, NewID: r.IDs.New, ID: request.GetMessageId(), ConversationID: c.ID, Caller: r.callsOf(sink),
 	}
-	input.Model = r.model(lane, c)
+	input.Model = r.model(lane, c, sink)
 	if request.GetInteractionId() != "" {
 		repeatable(&input, request)
 	}
@@ -327,7 +339,16 @@ func (r *Runner) runFlow(
 ) (*flow.Result, error) {
 	ctx, span := r.Tracer.Start(ctx, "prosa.agent.flow")
 	defer span.End()
+	if c.program.Remote() != nil {
+		// What a team's program makes of a message is its own; it sees none that may never have been said.
+		if err := stored(ctx, sink); err != nil {
+			return nil, err
+		}
+	}
 	result, err := r.engine(c).Run(ctx, input, sink)
+	if err := stored(ctx, sink); err != nil {
+		return nil, err // before anything is logged
+	}
 	if err != nil {
 		return nil, r.broken(ctx, lane, c, fmt.Errorf("run flow: %w", err))
 	}

@@ -294,11 +294,20 @@ func chainLeadsBack(t *testing.T, f *fixture) {
 			ids = append(ids, l.TurnID)
 		}
 		require.Equal(t, test.want, ids)
+		said, err := f.store.SaidInChain(t.Context(), "acme", "c1", test.from, test.upTo)
+		require.NoError(t, err)
+		require.Len(t, said, len(test.want))
+		for i, id := range test.want {
+			require.Equal(t, "answer of "+id, string(said[i].Answer))
+		}
 	}
 	for _, other := range [][2]string{{"other", "c1"}, {"acme", "c2"}} {
 		links, err := f.store.Chain(t.Context(), other[0], other[1], 1, "c1-5")
 		require.NoError(t, err)
 		require.Empty(t, links)
+		said, err := f.store.SaidInChain(t.Context(), other[0], other[1], 1, "c1-5")
+		require.NoError(t, err)
+		require.Empty(t, said)
 	}
 	conversation, said, err := f.store.SaidIn(t.Context(), "acme", "c1-2")
 	require.NoError(t, err)
