@@ -15,10 +15,6 @@ import (
 )
 
 const (
-	// serviceConfig balances over all addresses of the target, and over those only that say that they are serving. There is no
-	// retry policy: whether a call may be repeated is known to its caller alone. (What never left this process, grpc repeats by
-	// itself.)
-	serviceConfig = `{"loadBalancingConfig":[{"round_robin":{}}],"healthCheckConfig":{"serviceName":""}}`
 	// maxAnswerBytes is the largest answer taken. Requests are held to 4 MiB by the server; answers come from our own services,
 	// and a page of histories may be larger.
 	maxAnswerBytes = 64 << 20
@@ -44,7 +40,8 @@ type Options struct {
 }
 
 // Dial returns a connection to a target ("dns:///accounts:9090"). It connects in the background and again whenever the
-// connection breaks; a call while there is none fails with UNAVAILABLE. Errors: a target that cannot be parsed.
+// connection breaks; a call while there is none fails with UNAVAILABLE. A call that may be carried out twice is made again, within
+// its deadline, when it was not answered. Errors: a target that cannot be parsed.
 func Dial(target string, opts Options) (*grpc.ClientConn, error) {
 	creds := opts.Credentials
 	if creds == nil {
@@ -56,7 +53,7 @@ func Dial(target string, opts Options) (*grpc.ClientConn, error) {
 	}
 	options := append([]grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
-		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithDefaultServiceConfig(serviceConfig()),
 		grpc.WithDisableServiceConfig(), // what DNS says about balancing is not ours
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{

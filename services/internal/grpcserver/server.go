@@ -37,10 +37,10 @@ const (
 	pingTimeout = 20 * time.Second
 	// maxIdle is how long a connection without calls is kept.
 	maxIdle = 15 * time.Minute
-	// maxAge is how long a connection is kept: clients come back and find replicas that are new. maxAgeGrace is longer than any
-	// call.
-	maxAge      = 30 * time.Minute
-	maxAgeGrace = maxTimeout + time.Minute
+	// defaultConnectionAge is how long a connection is kept, and up to a tenth more or less: clients look the name up anew then and find
+	// replicas that came since, and load goes over to them within minutes. maxAgeGrace is longer than any call.
+	defaultConnectionAge = 5 * time.Minute
+	maxAgeGrace          = maxTimeout + time.Minute
 	// cutOffGrace is how long a handler may take to notice that its call was cut off.
 	cutOffGrace = 2 * time.Second
 )
@@ -52,6 +52,8 @@ type Options struct {
 	// TrustNetwork takes every caller for one of Prosa's services. Only for networks that nobody else can reach
 	// (--insecure-internal).
 	TrustNetwork bool
+	// ConnectionAge is how long a connection is kept before its client is asked to come back; calls on it end in peace. Zero: 5 minutes.
+	ConnectionAge time.Duration
 }
 
 // Server is a gRPC server on a network, with health and reflection.
@@ -77,6 +79,10 @@ func New(chain Chain, opts Options) *Server {
 	if creds == nil {
 		creds = insecure.NewCredentials()
 	}
+	age := opts.ConnectionAge
+	if age <= 0 {
+		age = defaultConnectionAge
+	}
 	links := chain.trusting(trusted)
 	s := &Server{
 		server: grpc.NewServer(
@@ -90,7 +96,7 @@ func New(chain Chain, opts Options) *Server {
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 			grpc.KeepaliveParams(keepalive.ServerParameters{
 				Time: idlePing, Timeout: pingTimeout,
-				MaxConnectionIdle: maxIdle, MaxConnectionAge: maxAge, MaxConnectionAgeGrace: maxAgeGrace,
+				MaxConnectionIdle: maxIdle, MaxConnectionAge: age, MaxConnectionAgeGrace: maxAgeGrace,
 			}),
 			// Stop means that no handler runs any more: stores are closed after it.
 			grpc.WaitForHandlers(true),

@@ -893,16 +893,16 @@ const file_prosa_accounts_v1_accounts_service_proto_rawDesc = "" +
 	"\x13DeleteApiKeyRequest\x12%\n" +
 	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12\x19\n" +
 	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"\x16\n" +
-	"\x14DeleteApiKeyResponse2\xad\t\n" +
-	"\x0fAccountsService\x12\x94\x01\n" +
-	"\x0eCreateInstance\x12(.prosa.accounts.v1.CreateInstanceRequest\x1a).prosa.accounts.v1.CreateInstanceResponse\"-\xa0\xed\x18\x03\x82\xd3\xe4\x93\x02#:\binstanceb\binstance\"\r/v1/instances\x12}\n" +
-	"\rListInstances\x12'.prosa.accounts.v1.ListInstancesRequest\x1a(.prosa.accounts.v1.ListInstancesResponse\"\x19\xa0\xed\x18\x03\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/instances\x12\x8c\x01\n" +
-	"\vGetInstance\x12%.prosa.accounts.v1.GetInstanceRequest\x1a&.prosa.accounts.v1.GetInstanceResponse\".\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02$b\binstance\x12\x18/v1/instances/{instance}\x12\x9b\x01\n" +
-	"\x0eUpdateInstance\x12(.prosa.accounts.v1.UpdateInstanceRequest\x1a).prosa.accounts.v1.UpdateInstanceResponse\"4\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02*:\binstanceb\binstance2\x14/v1/instances/{slug}\x12\x9f\x01\n" +
-	"\fCreateApiKey\x12&.prosa.accounts.v1.CreateApiKeyRequest\x1a'.prosa.accounts.v1.CreateApiKeyResponse\">\xa0\xed\x18\x04\x82\xd3\xe4\x93\x024:\aapi_keyb\aapi_key\" /v1/instances/{instance}/apiKeys\x12\x8a\x01\n" +
-	"\vListApiKeys\x12%.prosa.accounts.v1.ListApiKeysRequest\x1a&.prosa.accounts.v1.ListApiKeysResponse\",\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02\"\x12 /v1/instances/{instance}/apiKeys\x12\x92\x01\n" +
-	"\tGetApiKey\x12#.prosa.accounts.v1.GetApiKeyRequest\x1a$.prosa.accounts.v1.GetApiKeyResponse\":\xa0\xed\x18\x04\x82\xd3\xe4\x93\x020b\aapi_key\x12%/v1/instances/{instance}/apiKeys/{id}\x12\x92\x01\n" +
-	"\fDeleteApiKey\x12&.prosa.accounts.v1.DeleteApiKeyRequest\x1a'.prosa.accounts.v1.DeleteApiKeyResponse\"1\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02'*%/v1/instances/{instance}/apiKeys/{id}BAZ?github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1;accountsv1b\x06proto3"
+	"\x14DeleteApiKeyResponse2\xc6\t\n" +
+	"\x0fAccountsService\x12\x97\x01\n" +
+	"\x0eCreateInstance\x12(.prosa.accounts.v1.CreateInstanceRequest\x1a).prosa.accounts.v1.CreateInstanceResponse\"0\xa0\xed\x18\x03\x82\xd3\xe4\x93\x02#:\binstanceb\binstance\"\r/v1/instances\x90\x02\x00\x12\x80\x01\n" +
+	"\rListInstances\x12'.prosa.accounts.v1.ListInstancesRequest\x1a(.prosa.accounts.v1.ListInstancesResponse\"\x1c\xa0\xed\x18\x03\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/instances\x90\x02\x01\x12\x8f\x01\n" +
+	"\vGetInstance\x12%.prosa.accounts.v1.GetInstanceRequest\x1a&.prosa.accounts.v1.GetInstanceResponse\"1\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02$b\binstance\x12\x18/v1/instances/{instance}\x90\x02\x01\x12\x9e\x01\n" +
+	"\x0eUpdateInstance\x12(.prosa.accounts.v1.UpdateInstanceRequest\x1a).prosa.accounts.v1.UpdateInstanceResponse\"7\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02*:\binstanceb\binstance2\x14/v1/instances/{slug}\x90\x02\x02\x12\xa2\x01\n" +
+	"\fCreateApiKey\x12&.prosa.accounts.v1.CreateApiKeyRequest\x1a'.prosa.accounts.v1.CreateApiKeyResponse\"A\xa0\xed\x18\x04\x82\xd3\xe4\x93\x024:\aapi_keyb\aapi_key\" /v1/instances/{instance}/apiKeys\x90\x02\x00\x12\x8d\x01\n" +
+	"\vListApiKeys\x12%.prosa.accounts.v1.ListApiKeysRequest\x1a&.prosa.accounts.v1.ListApiKeysResponse\"/\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02\"\x12 /v1/instances/{instance}/apiKeys\x90\x02\x01\x12\x95\x01\n" +
+	"\tGetApiKey\x12#.prosa.accounts.v1.GetApiKeyRequest\x1a$.prosa.accounts.v1.GetApiKeyResponse\"=\xa0\xed\x18\x04\x82\xd3\xe4\x93\x020b\aapi_key\x12%/v1/instances/{instance}/apiKeys/{id}\x90\x02\x01\x12\x95\x01\n" +
+	"\fDeleteApiKey\x12&.prosa.accounts.v1.DeleteApiKeyRequest\x1a'.prosa.accounts.v1.DeleteApiKeyResponse\"4\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02'*%/v1/instances/{instance}/apiKeys/{id}\x90\x02\x00BAZ?github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1;accountsv1b\x06proto3"
 
 var (
 	file_prosa_accounts_v1_accounts_service_proto_rawDescOnce sync.Once

@@ -261,10 +261,10 @@ const file_prosa_accounts_v1_identity_service_proto_rawDesc = "" +
 	"\x15LookupInstanceRequest\x12%\n" +
 	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\"Q\n" +
 	"\x16LookupInstanceResponse\x127\n" +
-	"\binstance\x18\x01 \x01(\v2\x1b.prosa.accounts.v1.InstanceR\binstance2\xdc\x01\n" +
-	"\x0fIdentityService\x12\\\n" +
-	"\tVerifyKey\x12#.prosa.accounts.v1.VerifyKeyRequest\x1a$.prosa.accounts.v1.VerifyKeyResponse\"\x04\xa0\xed\x18\x02\x12k\n" +
-	"\x0eLookupInstance\x12(.prosa.accounts.v1.LookupInstanceRequest\x1a).prosa.accounts.v1.LookupInstanceResponse\"\x04\xa0\xed\x18\x02BAZ?github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1;accountsv1b\x06proto3"
+	"\binstance\x18\x01 \x01(\v2\x1b.prosa.accounts.v1.InstanceR\binstance2\xe2\x01\n" +
+	"\x0fIdentityService\x12_\n" +
+	"\tVerifyKey\x12#.prosa.accounts.v1.VerifyKeyRequest\x1a$.prosa.accounts.v1.VerifyKeyResponse\"\a\xa0\xed\x18\x02\x90\x02\x01\x12n\n" +
+	"\x0eLookupInstance\x12(.prosa.accounts.v1.LookupInstanceRequest\x1a).prosa.accounts.v1.LookupInstanceResponse\"\a\xa0\xed\x18\x02\x90\x02\x01BAZ?github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1;accountsv1b\x06proto3"
 
 var (
 	file_prosa_accounts_v1_identity_service_proto_rawDescOnce sync.Once

@@ -240,9 +240,9 @@ const file_prosa_accounts_v1_meter_service_proto_rawDesc = "" +
 	"\x03day\x18\x02 \x01(\x03R\x03day\x12\x12\n" +
 	"\x04used\x18\x03 \x01(\x03R\x04used\x12\x16\n" +
 	"\x06recent\x18\x04 \x01(\x05R\x06recent\x124\n" +
-	"\breset_in\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\aresetIn2i\n" +
-	"\fMeterService\x12Y\n" +
-	"\bTakeCall\x12\".prosa.accounts.v1.TakeCallRequest\x1a#.prosa.accounts.v1.TakeCallResponse\"\x04\xa0\xed\x18\x02BAZ?github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1;accountsv1b\x06proto3"
+	"\breset_in\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\aresetIn2l\n" +
+	"\fMeterService\x12\\\n" +
+	"\bTakeCall\x12\".prosa.accounts.v1.TakeCallRequest\x1a#.prosa.accounts.v1.TakeCallResponse\"\a\xa0\xed\x18\x02\x90\x02\x00BAZ?github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1;accountsv1b\x06proto3"
 
 var (
 	file_prosa_accounts_v1_meter_service_proto_rawDescOnce sync.Once

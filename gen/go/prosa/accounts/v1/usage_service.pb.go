@@ -177,9 +177,9 @@ const file_prosa_accounts_v1_usage_service_proto_rawDesc = "" +
 	"\n" +
 	"reset_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tresetTime\x12/\n" +
 	"\x04keys\x18\x03 \x03(\v2\x1b.prosa.accounts.v1.KeyUsageR\x04keys\x12&\n" +
-	"\x0fnext_page_token\x18\x04 \x01(\tR\rnextPageToken2\x8f\x01\n" +
-	"\fUsageService\x12\x7f\n" +
-	"\bGetUsage\x12\".prosa.accounts.v1.GetUsageRequest\x1a#.prosa.accounts.v1.GetUsageResponse\"*\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02 \x12\x1e/v1/instances/{instance}/usageBAZ?github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1;accountsv1b\x06proto3"
+	"\x0fnext_page_token\x18\x04 \x01(\tR\rnextPageToken2\x93\x01\n" +
+	"\fUsageService\x12\x82\x01\n" +
+	"\bGetUsage\x12\".prosa.accounts.v1.GetUsageRequest\x1a#.prosa.accounts.v1.GetUsageResponse\"-\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02 \x12\x1e/v1/instances/{instance}/usage\x90\x02\x01BAZ?github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1;accountsv1b\x06proto3"
 
 var (
 	file_prosa_accounts_v1_usage_service_proto_rawDescOnce sync.Once

@@ -1531,19 +1531,19 @@ const file_prosa_agent_v1_agent_service_proto_rawDesc = "" +
 	"\x04body\x18\x04 \x01(\tR\x04body\x12\x18\n" +
 	"\aoutcome\x18\x05 \x01(\tR\aoutcome\x12\x1f\n" +
 	"\vstatus_code\x18\x06 \x01(\x05R\n" +
-	"statusCode2\xe2\n" +
+	"statusCode2\xfd\n" +
 	"\n" +
-	"\fAgentService\x12\x91\x01\n" +
-	"\vCreateAgent\x12\".prosa.agent.v1.CreateAgentRequest\x1a#.prosa.agent.v1.CreateAgentResponse\"9\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02/:\x05agentb\x05agent\"\x1f/v1/instances/{instance}/agents\x12\x80\x01\n" +
+	"\fAgentService\x12\x94\x01\n" +
+	"\vCreateAgent\x12\".prosa.agent.v1.CreateAgentRequest\x1a#.prosa.agent.v1.CreateAgentResponse\"<\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02/:\x05agentb\x05agent\"\x1f/v1/instances/{instance}/agents\x90\x02\x00\x12\x83\x01\n" +
 	"\n" +
-	"ListAgents\x12!.prosa.agent.v1.ListAgentsRequest\x1a\".prosa.agent.v1.ListAgentsResponse\"+\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02!\x12\x1f/v1/instances/{instance}/agents\x12\x86\x01\n" +
-	"\bGetAgent\x12\x1f.prosa.agent.v1.GetAgentRequest\x1a .prosa.agent.v1.GetAgentResponse\"7\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02-b\x05agent\x12$/v1/instances/{instance}/agents/{id}\x12\x96\x01\n" +
-	"\vUpdateAgent\x12\".prosa.agent.v1.UpdateAgentRequest\x1a#.prosa.agent.v1.UpdateAgentResponse\">\xa0\xed\x18\x04\x82\xd3\xe4\x93\x024:\x05agentb\x05agent2$/v1/instances/{instance}/agents/{id}\x12\x88\x01\n" +
-	"\vDeleteAgent\x12\".prosa.agent.v1.DeleteAgentRequest\x1a#.prosa.agent.v1.DeleteAgentResponse\"0\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02&*$/v1/instances/{instance}/agents/{id}\x12\xa3\x01\n" +
-	"\x11ListAgentVersions\x12(.prosa.agent.v1.ListAgentVersionsRequest\x1a).prosa.agent.v1.ListAgentVersionsResponse\"9\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02/\x12-/v1/instances/{instance}/agents/{id}/versions\x12\xb6\x01\n" +
-	"\x0fGetAgentVersion\x12&.prosa.agent.v1.GetAgentVersionRequest\x1a'.prosa.agent.v1.GetAgentVersionResponse\"R\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02Hb\ragent_version\x127/v1/instances/{instance}/agents/{id}/versions/{version}\x12\xa1\x01\n" +
-	"\rRollbackAgent\x12$.prosa.agent.v1.RollbackAgentRequest\x1a%.prosa.agent.v1.RollbackAgentResponse\"C\xa0\xed\x18\x04\x82\xd3\xe4\x93\x029:\x01*b\x05agent\"-/v1/instances/{instance}/agents/{id}:rollback\x12\x8a\x01\n" +
-	"\tTestAgent\x12 .prosa.agent.v1.TestAgentRequest\x1a!.prosa.agent.v1.TestAgentResponse\"8\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02.:\x01*\")/v1/instances/{instance}/agents/{id}:testB;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
+	"ListAgents\x12!.prosa.agent.v1.ListAgentsRequest\x1a\".prosa.agent.v1.ListAgentsResponse\".\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02!\x12\x1f/v1/instances/{instance}/agents\x90\x02\x01\x12\x89\x01\n" +
+	"\bGetAgent\x12\x1f.prosa.agent.v1.GetAgentRequest\x1a .prosa.agent.v1.GetAgentResponse\":\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02-b\x05agent\x12$/v1/instances/{instance}/agents/{id}\x90\x02\x01\x12\x99\x01\n" +
+	"\vUpdateAgent\x12\".prosa.agent.v1.UpdateAgentRequest\x1a#.prosa.agent.v1.UpdateAgentResponse\"A\xa0\xed\x18\x04\x82\xd3\xe4\x93\x024:\x05agentb\x05agent2$/v1/instances/{instance}/agents/{id}\x90\x02\x00\x12\x8b\x01\n" +
+	"\vDeleteAgent\x12\".prosa.agent.v1.DeleteAgentRequest\x1a#.prosa.agent.v1.DeleteAgentResponse\"3\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02&*$/v1/instances/{instance}/agents/{id}\x90\x02\x00\x12\xa6\x01\n" +
+	"\x11ListAgentVersions\x12(.prosa.agent.v1.ListAgentVersionsRequest\x1a).prosa.agent.v1.ListAgentVersionsResponse\"<\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02/\x12-/v1/instances/{instance}/agents/{id}/versions\x90\x02\x01\x12\xb9\x01\n" +
+	"\x0fGetAgentVersion\x12&.prosa.agent.v1.GetAgentVersionRequest\x1a'.prosa.agent.v1.GetAgentVersionResponse\"U\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02Hb\ragent_version\x127/v1/instances/{instance}/agents/{id}/versions/{version}\x90\x02\x01\x12\xa4\x01\n" +
+	"\rRollbackAgent\x12$.prosa.agent.v1.RollbackAgentRequest\x1a%.prosa.agent.v1.RollbackAgentResponse\"F\xa0\xed\x18\x04\x82\xd3\xe4\x93\x029:\x01*b\x05agent\"-/v1/instances/{instance}/agents/{id}:rollback\x90\x02\x00\x12\x8d\x01\n" +
+	"\tTestAgent\x12 .prosa.agent.v1.TestAgentRequest\x1a!.prosa.agent.v1.TestAgentResponse\";\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02.:\x01*\")/v1/instances/{instance}/agents/{id}:test\x90\x02\x00B;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
 
 var (
 	file_prosa_agent_v1_agent_service_proto_rawDescOnce sync.Once

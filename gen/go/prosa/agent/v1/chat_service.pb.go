@@ -777,14 +777,14 @@ const file_prosa_agent_v1_chat_service_proto_rawDesc = "" +
 	"\x0fStopChatRequest\x122\n" +
 	"\x0fid_conversation\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x0eidConversation\"\"\n" +
 	"\x10StopChatResponse\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id2\xca\x04\n" +
-	"\vChatService\x12\x92\x01\n" +
-	"\fCompleteChat\x12#.prosa.agent.v1.CompleteChatRequest\x1a$.prosa.agent.v1.CompleteChatResponse\"7\xa0\xed\x18\x06\x82\xd3\xe4\x93\x02-:\x01*\"(/conversation/complete/{id_conversation}\x12\x8c\x01\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id2\xd7\x04\n" +
+	"\vChatService\x12\x95\x01\n" +
+	"\fCompleteChat\x12#.prosa.agent.v1.CompleteChatRequest\x1a$.prosa.agent.v1.CompleteChatResponse\":\xa0\xed\x18\x06\x82\xd3\xe4\x93\x02-:\x01*\"(/conversation/complete/{id_conversation}\x90\x02\x00\x12\x8f\x01\n" +
 	"\n" +
-	"StreamChat\x12!.prosa.agent.v1.StreamChatRequest\x1a\".prosa.agent.v1.StreamChatResponse\"5\xa0\xed\x18\x06\x82\xd3\xe4\x93\x02+:\x01*\"&/conversation/stream/{id_conversation}0\x01\x12\x95\x01\n" +
+	"StreamChat\x12!.prosa.agent.v1.StreamChatRequest\x1a\".prosa.agent.v1.StreamChatResponse\"8\xa0\xed\x18\x06\x82\xd3\xe4\x93\x02+:\x01*\"&/conversation/stream/{id_conversation}\x90\x02\x000\x01\x12\x98\x01\n" +
 	"\n" +
-	"ResumeChat\x12!.prosa.agent.v1.ResumeChatRequest\x1a\".prosa.agent.v1.ResumeChatResponse\">\xa0\xed\x18\x06\x82\xd3\xe4\x93\x024\x122/conversation/stream/{id_conversation}/{idmessage}0\x01\x12\x7f\n" +
-	"\bStopChat\x12\x1f.prosa.agent.v1.StopChatRequest\x1a .prosa.agent.v1.StopChatResponse\"0\xa0\xed\x18\x06\x82\xd3\xe4\x93\x02&\"$/conversation/stop/{id_conversation}B;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
+	"ResumeChat\x12!.prosa.agent.v1.ResumeChatRequest\x1a\".prosa.agent.v1.ResumeChatResponse\"A\xa0\xed\x18\x06\x82\xd3\xe4\x93\x024\x122/conversation/stream/{id_conversation}/{idmessage}\x90\x02\x010\x01\x12\x82\x01\n" +
+	"\bStopChat\x12\x1f.prosa.agent.v1.StopChatRequest\x1a .prosa.agent.v1.StopChatResponse\"3\xa0\xed\x18\x06\x82\xd3\xe4\x93\x02&\"$/conversation/stop/{id_conversation}\x90\x02\x00B;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
 
 var (
 	file_prosa_agent_v1_chat_service_proto_rawDescOnce sync.Once

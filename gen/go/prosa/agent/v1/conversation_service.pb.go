@@ -1176,15 +1176,15 @@ const file_prosa_agent_v1_conversation_service_proto_rawDesc = "" +
 	"\x06idconv\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06idconv\x12!\n" +
 	"\x06survey\x18\x02 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x05(\x01R\x06survey\"4\n" +
 	"\x18RateConversationResponse\x12\x18\n" +
-	"\amessage\x18\x01 \x01(\tR\amessage2\xb2\b\n" +
-	"\x13ConversationService\x12\x83\x01\n" +
-	"\x11ListConversations\x12(.prosa.agent.v1.ListConversationsRequest\x1a).prosa.agent.v1.ListConversationsResponse\"\x19\xa0\xed\x18\x06\x82\xd3\xe4\x93\x02\x0f\x12\r/conversation\x12\x9d\x01\n" +
-	"\x0fGetConversation\x12&.prosa.agent.v1.GetConversationRequest\x1a'.prosa.agent.v1.GetConversationResponse\"9\xa0\xed\x18\x06\x82\xd3\xe4\x93\x02/b\fconversation\x12\x1f/conversation/{id_conversation}\x12\x8e\x01\n" +
-	"\fListMessages\x12#.prosa.agent.v1.ListMessagesRequest\x1a$.prosa.agent.v1.ListMessagesResponse\"3\xa0\xed\x18\x06\x82\xd3\xe4\x93\x02)\x12'/conversation/message/{id_conversation}\x12\x99\x01\n" +
-	"\x12CreateConversation\x12).prosa.agent.v1.CreateConversationRequest\x1a*.prosa.agent.v1.CreateConversationResponse\",\xa0\xed\x18\x06\x82\xd3\xe4\x93\x02\":\x01*\"\x1d/conversation/create/{bot_id}\x12\x9d\x01\n" +
-	"\x12UpdateConversation\x12).prosa.agent.v1.UpdateConversationRequest\x1a*.prosa.agent.v1.UpdateConversationResponse\"0\xa0\xed\x18\x06\x82\xd3\xe4\x93\x02&:\x04meta\x1a\x1e/conversation/update/{conv_id}\x12\x91\x01\n" +
-	"\vRateMessage\x12\".prosa.agent.v1.RateMessageRequest\x1a#.prosa.agent.v1.RateMessageResponse\"9\xa0\xed\x18\x06\x82\xd3\xe4\x93\x02/:\x01*\"*/conversation/message/feedback/{idmessage}\x12\x93\x01\n" +
-	"\x10RateConversation\x12'.prosa.agent.v1.RateConversationRequest\x1a(.prosa.agent.v1.RateConversationResponse\",\xa0\xed\x18\x06\x82\xd3\xe4\x93\x02\":\x01*\"\x1d/conversation/survey/{idconv}B;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
+	"\amessage\x18\x01 \x01(\tR\amessage2\xc7\b\n" +
+	"\x13ConversationService\x12\x86\x01\n" +
+	"\x11ListConversations\x12(.prosa.agent.v1.ListConversationsRequest\x1a).prosa.agent.v1.ListConversationsResponse\"\x1c\xa0\xed\x18\x06\x82\xd3\xe4\x93\x02\x0f\x12\r/conversation\x90\x02\x01\x12\xa0\x01\n" +
+	"\x0fGetConversation\x12&.prosa.agent.v1.GetConversationRequest\x1a'.prosa.agent.v1.GetConversationResponse\"<\xa0\xed\x18\x06\x82\xd3\xe4\x93\x02/b\fconversation\x12\x1f/conversation/{id_conversation}\x90\x02\x01\x12\x91\x01\n" +
+	"\fListMessages\x12#.prosa.agent.v1.ListMessagesRequest\x1a$.prosa.agent.v1.ListMessagesResponse\"6\xa0\xed\x18\x06\x82\xd3\xe4\x93\x02)\x12'/conversation/message/{id_conversation}\x90\x02\x01\x12\x9c\x01\n" +
+	"\x12CreateConversation\x12).prosa.agent.v1.CreateConversationRequest\x1a*.prosa.agent.v1.CreateConversationResponse\"/\xa0\xed\x18\x06\x82\xd3\xe4\x93\x02\":\x01*\"\x1d/conversation/create/{bot_id}\x90\x02\x00\x12\xa0\x01\n" +
+	"\x12UpdateConversation\x12).prosa.agent.v1.UpdateConversationRequest\x1a*.prosa.agent.v1.UpdateConversationResponse\"3\xa0\xed\x18\x06\x82\xd3\xe4\x93\x02&:\x04meta\x1a\x1e/conversation/update/{conv_id}\x90\x02\x02\x12\x94\x01\n" +
+	"\vRateMessage\x12\".prosa.agent.v1.RateMessageRequest\x1a#.prosa.agent.v1.RateMessageResponse\"<\xa0\xed\x18\x06\x82\xd3\xe4\x93\x02/:\x01*\"*/conversation/message/feedback/{idmessage}\x90\x02\x02\x12\x96\x01\n" +
+	"\x10RateConversation\x12'.prosa.agent.v1.RateConversationRequest\x1a(.prosa.agent.v1.RateConversationResponse\"/\xa0\xed\x18\x06\x82\xd3\xe4\x93\x02\":\x01*\"\x1d/conversation/survey/{idconv}\x90\x02\x02B;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
 
 var (
 	file_prosa_agent_v1_conversation_service_proto_rawDescOnce sync.Once

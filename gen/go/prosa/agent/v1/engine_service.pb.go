@@ -607,10 +607,10 @@ const file_prosa_agent_v1_engine_service_proto_rawDesc = "" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\t\n" +
-	"\aTurnEnd2l\n" +
-	"\rEngineService\x12[\n" +
+	"\aTurnEnd2o\n" +
+	"\rEngineService\x12^\n" +
 	"\n" +
-	"AnswerTurn\x12!.prosa.agent.v1.AnswerTurnRequest\x1a\".prosa.agent.v1.AnswerTurnResponse\"\x04\xa0\xed\x18\x020\x01B;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
+	"AnswerTurn\x12!.prosa.agent.v1.AnswerTurnRequest\x1a\".prosa.agent.v1.AnswerTurnResponse\"\a\xa0\xed\x18\x02\x90\x02\x000\x01B;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
 
 var (
 	file_prosa_agent_v1_engine_service_proto_rawDescOnce sync.Once

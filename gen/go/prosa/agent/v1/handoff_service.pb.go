@@ -391,12 +391,12 @@ const file_prosa_agent_v1_handoff_service_proto_rawDesc = "" +
 	"\x18FinishAttendanceResponse\x12:\n" +
 	"\n" +
 	"attendance\x18\x01 \x01(\v2\x1a.prosa.agent.v1.AttendanceR\n" +
-	"attendance2\x82\x03\n" +
-	"\x0eHandoffService\x12\xba\x01\n" +
-	"\x12HandBackAttendance\x12).prosa.agent.v1.HandBackAttendanceRequest\x1a*.prosa.agent.v1.HandBackAttendanceResponse\"M\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02C:\x01*b\n" +
-	"attendance\"2/v1/instances/{instance}/attendances/{id}:handBack\x12\xb2\x01\n" +
-	"\x10FinishAttendance\x12'.prosa.agent.v1.FinishAttendanceRequest\x1a(.prosa.agent.v1.FinishAttendanceResponse\"K\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02A:\x01*b\n" +
-	"attendance\"0/v1/instances/{instance}/attendances/{id}:finishB;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
+	"attendance2\x88\x03\n" +
+	"\x0eHandoffService\x12\xbd\x01\n" +
+	"\x12HandBackAttendance\x12).prosa.agent.v1.HandBackAttendanceRequest\x1a*.prosa.agent.v1.HandBackAttendanceResponse\"P\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02C:\x01*b\n" +
+	"attendance\"2/v1/instances/{instance}/attendances/{id}:handBack\x90\x02\x00\x12\xb5\x01\n" +
+	"\x10FinishAttendance\x12'.prosa.agent.v1.FinishAttendanceRequest\x1a(.prosa.agent.v1.FinishAttendanceResponse\"N\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02A:\x01*b\n" +
+	"attendance\"0/v1/instances/{instance}/attendances/{id}:finish\x90\x02\x00B;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
 
 var (
 	file_prosa_agent_v1_handoff_service_proto_rawDescOnce sync.Once

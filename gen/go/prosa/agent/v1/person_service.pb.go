@@ -674,11 +674,11 @@ const file_prosa_agent_v1_person_service_proto_rawDesc = "" +
 	"\x16RestoreErasuresRequest\x12G\n" +
 	"\arecords\x18\x01 \x03(\v2 .prosa.contacts.v1.ErasureRecordB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\arecords\"1\n" +
 	"\x17RestoreErasuresResponse\x12\x16\n" +
-	"\x06erased\x18\x01 \x01(\x03R\x06erased2\xbe\x02\n" +
-	"\rPersonService\x12e\n" +
-	"\x0eDescribePerson\x12%.prosa.agent.v1.DescribePersonRequest\x1a&.prosa.agent.v1.DescribePersonResponse\"\x04\xa0\xed\x18\x02\x12\\\n" +
-	"\vErasePerson\x12\".prosa.agent.v1.ErasePersonRequest\x1a#.prosa.agent.v1.ErasePersonResponse\"\x04\xa0\xed\x18\x02\x12h\n" +
-	"\x0fRestoreErasures\x12&.prosa.agent.v1.RestoreErasuresRequest\x1a'.prosa.agent.v1.RestoreErasuresResponse\"\x04\xa0\xed\x18\x02B;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
+	"\x06erased\x18\x01 \x01(\x03R\x06erased2\xc7\x02\n" +
+	"\rPersonService\x12h\n" +
+	"\x0eDescribePerson\x12%.prosa.agent.v1.DescribePersonRequest\x1a&.prosa.agent.v1.DescribePersonResponse\"\a\xa0\xed\x18\x02\x90\x02\x01\x12_\n" +
+	"\vErasePerson\x12\".prosa.agent.v1.ErasePersonRequest\x1a#.prosa.agent.v1.ErasePersonResponse\"\a\xa0\xed\x18\x02\x90\x02\x02\x12k\n" +
+	"\x0fRestoreErasures\x12&.prosa.agent.v1.RestoreErasuresRequest\x1a'.prosa.agent.v1.RestoreErasuresResponse\"\a\xa0\xed\x18\x02\x90\x02\x02B;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
 
 var (
 	file_prosa_agent_v1_person_service_proto_rawDescOnce sync.Once

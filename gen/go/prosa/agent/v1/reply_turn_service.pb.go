@@ -317,10 +317,10 @@ const file_prosa_agent_v1_reply_turn_service_proto_rawDesc = "" +
 	"acceptTime\x12%\n" +
 	"\x0ereturn_context\x18\x06 \x01(\bR\rreturnContext\"G\n" +
 	"\x10RunReplyResponse\x123\n" +
-	"\x04turn\x18\x01 \x01(\v2\x1f.prosa.agent.v1.RunTurnResponseR\x04turn2\xcb\x01\n" +
-	"\x10ReplyTurnService\x12b\n" +
-	"\rLookupHandoff\x12$.prosa.agent.v1.LookupHandoffRequest\x1a%.prosa.agent.v1.LookupHandoffResponse\"\x04\xa0\xed\x18\x02\x12S\n" +
-	"\bRunReply\x12\x1f.prosa.agent.v1.RunReplyRequest\x1a .prosa.agent.v1.RunReplyResponse\"\x04\xa0\xed\x18\x02B;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
+	"\x04turn\x18\x01 \x01(\v2\x1f.prosa.agent.v1.RunTurnResponseR\x04turn2\xd1\x01\n" +
+	"\x10ReplyTurnService\x12e\n" +
+	"\rLookupHandoff\x12$.prosa.agent.v1.LookupHandoffRequest\x1a%.prosa.agent.v1.LookupHandoffResponse\"\a\xa0\xed\x18\x02\x90\x02\x01\x12V\n" +
+	"\bRunReply\x12\x1f.prosa.agent.v1.RunReplyRequest\x1a .prosa.agent.v1.RunReplyResponse\"\a\xa0\xed\x18\x02\x90\x02\x02B;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
 
 var (
 	file_prosa_agent_v1_reply_turn_service_proto_rawDescOnce sync.Once

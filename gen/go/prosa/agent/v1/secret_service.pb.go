@@ -441,11 +441,11 @@ const file_prosa_agent_v1_secret_service_proto_rawDesc = "" +
 	"\x13DeleteSecretRequest\x12%\n" +
 	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12\x1d\n" +
 	"\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x04name\"\x16\n" +
-	"\x14DeleteSecretResponse2\xba\x03\n" +
-	"\rSecretService\x12\x90\x01\n" +
-	"\tSetSecret\x12 .prosa.agent.v1.SetSecretRequest\x1a!.prosa.agent.v1.SetSecretResponse\">\xa0\xed\x18\x04\x82\xd3\xe4\x93\x024:\x01*b\x06secret\x1a'/v1/instances/{instance}/secrets/{name}\x12\x84\x01\n" +
-	"\vListSecrets\x12\".prosa.agent.v1.ListSecretsRequest\x1a#.prosa.agent.v1.ListSecretsResponse\",\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02\"\x12 /v1/instances/{instance}/secrets\x12\x8e\x01\n" +
-	"\fDeleteSecret\x12#.prosa.agent.v1.DeleteSecretRequest\x1a$.prosa.agent.v1.DeleteSecretResponse\"3\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02)*'/v1/instances/{instance}/secrets/{name}B;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
+	"\x14DeleteSecretResponse2\xc3\x03\n" +
+	"\rSecretService\x12\x93\x01\n" +
+	"\tSetSecret\x12 .prosa.agent.v1.SetSecretRequest\x1a!.prosa.agent.v1.SetSecretResponse\"A\xa0\xed\x18\x04\x82\xd3\xe4\x93\x024:\x01*b\x06secret\x1a'/v1/instances/{instance}/secrets/{name}\x90\x02\x02\x12\x87\x01\n" +
+	"\vListSecrets\x12\".prosa.agent.v1.ListSecretsRequest\x1a#.prosa.agent.v1.ListSecretsResponse\"/\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02\"\x12 /v1/instances/{instance}/secrets\x90\x02\x01\x12\x91\x01\n" +
+	"\fDeleteSecret\x12#.prosa.agent.v1.DeleteSecretRequest\x1a$.prosa.agent.v1.DeleteSecretResponse\"6\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02)*'/v1/instances/{instance}/secrets/{name}\x90\x02\x00B;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
 
 var (
 	file_prosa_agent_v1_secret_service_proto_rawDescOnce sync.Once

@@ -564,10 +564,10 @@ const file_prosa_agent_v1_turn_service_proto_rawDesc = "" +
 	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12$\n" +
 	"\bagent_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\aagentId\"8\n" +
 	"\x13LookupAgentResponse\x12!\n" +
-	"\fassistant_id\x18\x01 \x01(\x03R\vassistantId2\xbd\x01\n" +
-	"\vTurnService\x12P\n" +
-	"\aRunTurn\x12\x1e.prosa.agent.v1.RunTurnRequest\x1a\x1f.prosa.agent.v1.RunTurnResponse\"\x04\xa0\xed\x18\x02\x12\\\n" +
-	"\vLookupAgent\x12\".prosa.agent.v1.LookupAgentRequest\x1a#.prosa.agent.v1.LookupAgentResponse\"\x04\xa0\xed\x18\x02B;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
+	"\fassistant_id\x18\x01 \x01(\x03R\vassistantId2\xc3\x01\n" +
+	"\vTurnService\x12S\n" +
+	"\aRunTurn\x12\x1e.prosa.agent.v1.RunTurnRequest\x1a\x1f.prosa.agent.v1.RunTurnResponse\"\a\xa0\xed\x18\x02\x90\x02\x02\x12_\n" +
+	"\vLookupAgent\x12\".prosa.agent.v1.LookupAgentRequest\x1a#.prosa.agent.v1.LookupAgentResponse\"\a\xa0\xed\x18\x02\x90\x02\x01B;Z9github.com/prosa-chat/prosa/gen/go/prosa/agent/v1;agentv1b\x06proto3"
 
 var (
 	file_prosa_agent_v1_turn_service_proto_rawDescOnce sync.Once

@@ -603,9 +603,9 @@ const file_prosa_channel_v1_bot_api_inbound_service_proto_rawDesc = "" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x12\n" +
 	"\x04link\x18\x02 \x01(\tR\x04link\x12\x1a\n" +
 	"\bfilename\x18\x03 \x01(\tR\bfilename\x12\x12\n" +
-	"\x04text\x18\x04 \x01(\tR\x04text2\xa6\x01\n" +
-	"\x14BotApiInboundService\x12\x8d\x01\n" +
-	"\x11ReceiveBotMessage\x12*.prosa.channel.v1.ReceiveBotMessageRequest\x1a+.prosa.channel.v1.ReceiveBotMessageResponse\"\x1f\xa0\xed\x18\x01\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/{slug}/api/{id}B?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
+	"\x04text\x18\x04 \x01(\tR\x04text2\xa9\x01\n" +
+	"\x14BotApiInboundService\x12\x90\x01\n" +
+	"\x11ReceiveBotMessage\x12*.prosa.channel.v1.ReceiveBotMessageRequest\x1a+.prosa.channel.v1.ReceiveBotMessageResponse\"\"\xa0\xed\x18\x01\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/{slug}/api/{id}\x90\x02\x00B?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
 
 var (
 	file_prosa_channel_v1_bot_api_inbound_service_proto_rawDescOnce sync.Once

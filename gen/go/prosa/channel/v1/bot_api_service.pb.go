@@ -1019,17 +1019,17 @@ const file_prosa_channel_v1_bot_api_service_proto_rawDesc = "" +
 	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12\x19\n" +
 	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"I\n" +
 	"\x14ResumeBotApiResponse\x121\n" +
-	"\abot_api\x18\x01 \x01(\v2\x18.prosa.channel.v1.BotApiR\x06botApi2\xc5\v\n" +
-	"\rBotApiService\x12\x9d\x01\n" +
-	"\fCreateBotApi\x12%.prosa.channel.v1.CreateBotApiRequest\x1a&.prosa.channel.v1.CreateBotApiResponse\">\xa0\xed\x18\x04\x82\xd3\xe4\x93\x024:\abot_apib\abot_api\" /v1/instances/{instance}/botApis\x12\x88\x01\n" +
-	"\vListBotApis\x12$.prosa.channel.v1.ListBotApisRequest\x1a%.prosa.channel.v1.ListBotApisResponse\",\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02\"\x12 /v1/instances/{instance}/botApis\x12\x90\x01\n" +
-	"\tGetBotApi\x12\".prosa.channel.v1.GetBotApiRequest\x1a#.prosa.channel.v1.GetBotApiResponse\":\xa0\xed\x18\x04\x82\xd3\xe4\x93\x020b\abot_api\x12%/v1/instances/{instance}/botApis/{id}\x12\xa2\x01\n" +
-	"\fUpdateBotApi\x12%.prosa.channel.v1.UpdateBotApiRequest\x1a&.prosa.channel.v1.UpdateBotApiResponse\"C\xa0\xed\x18\x04\x82\xd3\xe4\x93\x029:\abot_apib\abot_api2%/v1/instances/{instance}/botApis/{id}\x12\x90\x01\n" +
-	"\fDeleteBotApi\x12%.prosa.channel.v1.DeleteBotApiRequest\x1a&.prosa.channel.v1.DeleteBotApiResponse\"1\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02'*%/v1/instances/{instance}/botApis/{id}\x12\xb7\x01\n" +
-	"\x11RotateBotApiToken\x12*.prosa.channel.v1.RotateBotApiTokenRequest\x1a+.prosa.channel.v1.RotateBotApiTokenResponse\"I\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02?:\x01*b\abot_api\"1/v1/instances/{instance}/botApis/{id}:rotateToken\x12\xbb\x01\n" +
-	"\x12RotateBotApiSecret\x12+.prosa.channel.v1.RotateBotApiSecretRequest\x1a,.prosa.channel.v1.RotateBotApiSecretResponse\"J\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02@:\x01*b\abot_api\"2/v1/instances/{instance}/botApis/{id}:rotateSecret\x12\x9f\x01\n" +
-	"\vPauseBotApi\x12$.prosa.channel.v1.PauseBotApiRequest\x1a%.prosa.channel.v1.PauseBotApiResponse\"C\xa0\xed\x18\x04\x82\xd3\xe4\x93\x029:\x01*b\abot_api\"+/v1/instances/{instance}/botApis/{id}:pause\x12\xa3\x01\n" +
-	"\fResumeBotApi\x12%.prosa.channel.v1.ResumeBotApiRequest\x1a&.prosa.channel.v1.ResumeBotApiResponse\"D\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02::\x01*b\abot_api\",/v1/instances/{instance}/botApis/{id}:resumeB?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
+	"\abot_api\x18\x01 \x01(\v2\x18.prosa.channel.v1.BotApiR\x06botApi2\xe0\v\n" +
+	"\rBotApiService\x12\xa0\x01\n" +
+	"\fCreateBotApi\x12%.prosa.channel.v1.CreateBotApiRequest\x1a&.prosa.channel.v1.CreateBotApiResponse\"A\xa0\xed\x18\x04\x82\xd3\xe4\x93\x024:\abot_apib\abot_api\" /v1/instances/{instance}/botApis\x90\x02\x00\x12\x8b\x01\n" +
+	"\vListBotApis\x12$.prosa.channel.v1.ListBotApisRequest\x1a%.prosa.channel.v1.ListBotApisResponse\"/\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02\"\x12 /v1/instances/{instance}/botApis\x90\x02\x01\x12\x93\x01\n" +
+	"\tGetBotApi\x12\".prosa.channel.v1.GetBotApiRequest\x1a#.prosa.channel.v1.GetBotApiResponse\"=\xa0\xed\x18\x04\x82\xd3\xe4\x93\x020b\abot_api\x12%/v1/instances/{instance}/botApis/{id}\x90\x02\x01\x12\xa5\x01\n" +
+	"\fUpdateBotApi\x12%.prosa.channel.v1.UpdateBotApiRequest\x1a&.prosa.channel.v1.UpdateBotApiResponse\"F\xa0\xed\x18\x04\x82\xd3\xe4\x93\x029:\abot_apib\abot_api2%/v1/instances/{instance}/botApis/{id}\x90\x02\x02\x12\x93\x01\n" +
+	"\fDeleteBotApi\x12%.prosa.channel.v1.DeleteBotApiRequest\x1a&.prosa.channel.v1.DeleteBotApiResponse\"4\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02'*%/v1/instances/{instance}/botApis/{id}\x90\x02\x00\x12\xba\x01\n" +
+	"\x11RotateBotApiToken\x12*.prosa.channel.v1.RotateBotApiTokenRequest\x1a+.prosa.channel.v1.RotateBotApiTokenResponse\"L\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02?:\x01*b\abot_api\"1/v1/instances/{instance}/botApis/{id}:rotateToken\x90\x02\x00\x12\xbe\x01\n" +
+	"\x12RotateBotApiSecret\x12+.prosa.channel.v1.RotateBotApiSecretRequest\x1a,.prosa.channel.v1.RotateBotApiSecretResponse\"M\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02@:\x01*b\abot_api\"2/v1/instances/{instance}/botApis/{id}:rotateSecret\x90\x02\x00\x12\xa2\x01\n" +
+	"\vPauseBotApi\x12$.prosa.channel.v1.PauseBotApiRequest\x1a%.prosa.channel.v1.PauseBotApiResponse\"F\xa0\xed\x18\x04\x82\xd3\xe4\x93\x029:\x01*b\abot_api\"+/v1/instances/{instance}/botApis/{id}:pause\x90\x02\x02\x12\xa6\x01\n" +
+	"\fResumeBotApi\x12%.prosa.channel.v1.ResumeBotApiRequest\x1a&.prosa.channel.v1.ResumeBotApiResponse\"G\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02::\x01*b\abot_api\",/v1/instances/{instance}/botApis/{id}:resume\x90\x02\x02B?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
 
 var (
 	file_prosa_channel_v1_bot_api_service_proto_rawDescOnce sync.Once

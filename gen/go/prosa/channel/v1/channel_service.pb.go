@@ -1020,18 +1020,18 @@ const file_prosa_channel_v1_channel_service_proto_rawDesc = "" +
 	"\binstance\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\binstance\x12\x19\n" +
 	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"L\n" +
 	"\x14CheckChannelResponse\x124\n" +
-	"\x05check\x18\x01 \x01(\v2\x1e.prosa.channel.v1.ChannelCheckR\x05check2\xd0\v\n" +
-	"\x0eChannelService\x12\xa1\x01\n" +
-	"\rCreateChannel\x12&.prosa.channel.v1.CreateChannelRequest\x1a'.prosa.channel.v1.CreateChannelResponse\"?\xa0\xed\x18\x04\x82\xd3\xe4\x93\x025:\achannelb\achannel\"!/v1/instances/{instance}/channels\x12\x8c\x01\n" +
-	"\fListChannels\x12%.prosa.channel.v1.ListChannelsRequest\x1a&.prosa.channel.v1.ListChannelsResponse\"-\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02#\x12!/v1/instances/{instance}/channels\x12\x94\x01\n" +
+	"\x05check\x18\x01 \x01(\v2\x1e.prosa.channel.v1.ChannelCheckR\x05check2\xeb\v\n" +
+	"\x0eChannelService\x12\xa4\x01\n" +
+	"\rCreateChannel\x12&.prosa.channel.v1.CreateChannelRequest\x1a'.prosa.channel.v1.CreateChannelResponse\"B\xa0\xed\x18\x04\x82\xd3\xe4\x93\x025:\achannelb\achannel\"!/v1/instances/{instance}/channels\x90\x02\x00\x12\x8f\x01\n" +
+	"\fListChannels\x12%.prosa.channel.v1.ListChannelsRequest\x1a&.prosa.channel.v1.ListChannelsResponse\"0\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02#\x12!/v1/instances/{instance}/channels\x90\x02\x01\x12\x97\x01\n" +
 	"\n" +
-	"GetChannel\x12#.prosa.channel.v1.GetChannelRequest\x1a$.prosa.channel.v1.GetChannelResponse\";\xa0\xed\x18\x04\x82\xd3\xe4\x93\x021b\achannel\x12&/v1/instances/{instance}/channels/{id}\x12\xa6\x01\n" +
-	"\rUpdateChannel\x12&.prosa.channel.v1.UpdateChannelRequest\x1a'.prosa.channel.v1.UpdateChannelResponse\"D\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02::\achannelb\achannel2&/v1/instances/{instance}/channels/{id}\x12\x94\x01\n" +
-	"\rDeleteChannel\x12&.prosa.channel.v1.DeleteChannelRequest\x1a'.prosa.channel.v1.DeleteChannelResponse\"2\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02(*&/v1/instances/{instance}/channels/{id}\x12\xa3\x01\n" +
-	"\fPauseChannel\x12%.prosa.channel.v1.PauseChannelRequest\x1a&.prosa.channel.v1.PauseChannelResponse\"D\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02::\x01*b\achannel\",/v1/instances/{instance}/channels/{id}:pause\x12\xa7\x01\n" +
-	"\rResumeChannel\x12&.prosa.channel.v1.ResumeChannelRequest\x1a'.prosa.channel.v1.ResumeChannelResponse\"E\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02;:\x01*b\achannel\"-/v1/instances/{instance}/channels/{id}:resume\x12\xbf\x01\n" +
-	"\x13RotateChannelSecret\x12,.prosa.channel.v1.RotateChannelSecretRequest\x1a-.prosa.channel.v1.RotateChannelSecretResponse\"K\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02A:\x01*b\achannel\"3/v1/instances/{instance}/channels/{id}:rotateSecret\x12\xa1\x01\n" +
-	"\fCheckChannel\x12%.prosa.channel.v1.CheckChannelRequest\x1a&.prosa.channel.v1.CheckChannelResponse\"B\xa0\xed\x18\x04\x82\xd3\xe4\x93\x028:\x01*b\x05check\",/v1/instances/{instance}/channels/{id}:checkB?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
+	"GetChannel\x12#.prosa.channel.v1.GetChannelRequest\x1a$.prosa.channel.v1.GetChannelResponse\">\xa0\xed\x18\x04\x82\xd3\xe4\x93\x021b\achannel\x12&/v1/instances/{instance}/channels/{id}\x90\x02\x01\x12\xa9\x01\n" +
+	"\rUpdateChannel\x12&.prosa.channel.v1.UpdateChannelRequest\x1a'.prosa.channel.v1.UpdateChannelResponse\"G\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02::\achannelb\achannel2&/v1/instances/{instance}/channels/{id}\x90\x02\x02\x12\x97\x01\n" +
+	"\rDeleteChannel\x12&.prosa.channel.v1.DeleteChannelRequest\x1a'.prosa.channel.v1.DeleteChannelResponse\"5\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02(*&/v1/instances/{instance}/channels/{id}\x90\x02\x00\x12\xa6\x01\n" +
+	"\fPauseChannel\x12%.prosa.channel.v1.PauseChannelRequest\x1a&.prosa.channel.v1.PauseChannelResponse\"G\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02::\x01*b\achannel\",/v1/instances/{instance}/channels/{id}:pause\x90\x02\x02\x12\xaa\x01\n" +
+	"\rResumeChannel\x12&.prosa.channel.v1.ResumeChannelRequest\x1a'.prosa.channel.v1.ResumeChannelResponse\"H\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02;:\x01*b\achannel\"-/v1/instances/{instance}/channels/{id}:resume\x90\x02\x02\x12\xc2\x01\n" +
+	"\x13RotateChannelSecret\x12,.prosa.channel.v1.RotateChannelSecretRequest\x1a-.prosa.channel.v1.RotateChannelSecretResponse\"N\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02A:\x01*b\achannel\"3/v1/instances/{instance}/channels/{id}:rotateSecret\x90\x02\x00\x12\xa4\x01\n" +
+	"\fCheckChannel\x12%.prosa.channel.v1.CheckChannelRequest\x1a&.prosa.channel.v1.CheckChannelResponse\"E\xa0\xed\x18\x04\x82\xd3\xe4\x93\x028:\x01*b\x05check\",/v1/instances/{instance}/channels/{id}:check\x90\x02\x00B?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
 
 var (
 	file_prosa_channel_v1_channel_service_proto_rawDescOnce sync.Once

@@ -608,12 +608,12 @@ const file_prosa_channel_v1_delivery_service_proto_rawDesc = "" +
 	"\x1areplay_deliveries.end_time\x12\x17must be after startTime\x1aO!has(this.start_time) || !has(this.end_time) || this.start_time < this.end_time\"X\n" +
 	"\x18ReplayDeliveriesResponse\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\x05R\x05count\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x98\x05\n" +
-	"\x0fDeliveryService\x12\x94\x01\n" +
-	"\x0eListDeliveries\x12'.prosa.channel.v1.ListDeliveriesRequest\x1a(.prosa.channel.v1.ListDeliveriesResponse\"/\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02%\x12#/v1/instances/{instance}/deliveries\x12\x9a\x01\n" +
-	"\vGetDelivery\x12$.prosa.channel.v1.GetDeliveryRequest\x1a%.prosa.channel.v1.GetDeliveryResponse\">\xa0\xed\x18\x04\x82\xd3\xe4\x93\x024b\bdelivery\x12(/v1/instances/{instance}/deliveries/{id}\x12\xa9\x01\n" +
-	"\rRetryDelivery\x12&.prosa.channel.v1.RetryDeliveryRequest\x1a'.prosa.channel.v1.RetryDeliveryResponse\"G\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02=:\x01*b\bdelivery\"./v1/instances/{instance}/deliveries/{id}:retry\x12\xa4\x01\n" +
-	"\x10ReplayDeliveries\x12).prosa.channel.v1.ReplayDeliveriesRequest\x1a*.prosa.channel.v1.ReplayDeliveriesResponse\"9\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02/:\x01*\"*/v1/instances/{instance}/deliveries:replayB?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xa4\x05\n" +
+	"\x0fDeliveryService\x12\x97\x01\n" +
+	"\x0eListDeliveries\x12'.prosa.channel.v1.ListDeliveriesRequest\x1a(.prosa.channel.v1.ListDeliveriesResponse\"2\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02%\x12#/v1/instances/{instance}/deliveries\x90\x02\x01\x12\x9d\x01\n" +
+	"\vGetDelivery\x12$.prosa.channel.v1.GetDeliveryRequest\x1a%.prosa.channel.v1.GetDeliveryResponse\"A\xa0\xed\x18\x04\x82\xd3\xe4\x93\x024b\bdelivery\x12(/v1/instances/{instance}/deliveries/{id}\x90\x02\x01\x12\xac\x01\n" +
+	"\rRetryDelivery\x12&.prosa.channel.v1.RetryDeliveryRequest\x1a'.prosa.channel.v1.RetryDeliveryResponse\"J\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02=:\x01*b\bdelivery\"./v1/instances/{instance}/deliveries/{id}:retry\x90\x02\x00\x12\xa7\x01\n" +
+	"\x10ReplayDeliveries\x12).prosa.channel.v1.ReplayDeliveriesRequest\x1a*.prosa.channel.v1.ReplayDeliveriesResponse\"<\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02/:\x01*\"*/v1/instances/{instance}/deliveries:replay\x90\x02\x00B?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
 
 var (
 	file_prosa_channel_v1_delivery_service_proto_rawDescOnce sync.Once

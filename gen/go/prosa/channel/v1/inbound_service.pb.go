@@ -181,9 +181,9 @@ const file_prosa_channel_v1_inbound_service_proto_rawDesc = "" +
 	"\x16ReceiveMessageResponse\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\tR\x06status\x12\x1d\n" +
 	"\n" +
-	"message_id\x18\x02 \x01(\tR\tmessageId2\x94\x01\n" +
-	"\x0eInboundService\x12\x81\x01\n" +
-	"\x0eReceiveMessage\x12'.prosa.channel.v1.ReceiveMessageRequest\x1a(.prosa.channel.v1.ReceiveMessageResponse\"\x1c\xa0\xed\x18\x01\x82\xd3\xe4\x93\x02\x12:\x01*\"\r/webhooks/apiB?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
+	"message_id\x18\x02 \x01(\tR\tmessageId2\x97\x01\n" +
+	"\x0eInboundService\x12\x84\x01\n" +
+	"\x0eReceiveMessage\x12'.prosa.channel.v1.ReceiveMessageRequest\x1a(.prosa.channel.v1.ReceiveMessageResponse\"\x1f\xa0\xed\x18\x01\x82\xd3\xe4\x93\x02\x12:\x01*\"\r/webhooks/api\x90\x02\x00B?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
 
 var (
 	file_prosa_channel_v1_inbound_service_proto_rawDescOnce sync.Once

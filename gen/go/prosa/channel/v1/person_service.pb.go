@@ -810,12 +810,12 @@ const file_prosa_channel_v1_person_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"u\n" +
 	"\x14ListErasuresResponse\x125\n" +
 	"\berasures\x18\x01 \x03(\v2\x19.prosa.channel.v1.ErasureR\berasures\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xd9\x03\n" +
-	"\rPersonService\x12\x93\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xe2\x03\n" +
+	"\rPersonService\x12\x96\x01\n" +
 	"\n" +
-	"GetContact\x12#.prosa.channel.v1.GetContactRequest\x1a$.prosa.channel.v1.GetContactResponse\":\xa0\xed\x18\x04\x82\xd3\xe4\x93\x020\x12./v1/instances/{instance}/contacts/{identifier}\x12\xa2\x01\n" +
-	"\fEraseContact\x12%.prosa.channel.v1.EraseContactRequest\x1a&.prosa.channel.v1.EraseContactResponse\"C\xa0\xed\x18\x04\x82\xd3\xe4\x93\x029:\x01*\"4/v1/instances/{instance}/contacts/{identifier}:erase\x12\x8c\x01\n" +
-	"\fListErasures\x12%.prosa.channel.v1.ListErasuresRequest\x1a&.prosa.channel.v1.ListErasuresResponse\"-\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02#\x12!/v1/instances/{instance}/erasuresB?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
+	"GetContact\x12#.prosa.channel.v1.GetContactRequest\x1a$.prosa.channel.v1.GetContactResponse\"=\xa0\xed\x18\x04\x82\xd3\xe4\x93\x020\x12./v1/instances/{instance}/contacts/{identifier}\x90\x02\x01\x12\xa5\x01\n" +
+	"\fEraseContact\x12%.prosa.channel.v1.EraseContactRequest\x1a&.prosa.channel.v1.EraseContactResponse\"F\xa0\xed\x18\x04\x82\xd3\xe4\x93\x029:\x01*\"4/v1/instances/{instance}/contacts/{identifier}:erase\x90\x02\x00\x12\x8f\x01\n" +
+	"\fListErasures\x12%.prosa.channel.v1.ListErasuresRequest\x1a&.prosa.channel.v1.ListErasuresResponse\"0\xa0\xed\x18\x04\x82\xd3\xe4\x93\x02#\x12!/v1/instances/{instance}/erasures\x90\x02\x01B?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
 
 var (
 	file_prosa_channel_v1_person_service_proto_rawDescOnce sync.Once

@@ -145,9 +145,9 @@ const file_prosa_channel_v1_reply_service_proto_rawDesc = "" +
 	"\x04text\x18\x03 \x01(\tB\x0e\xbaH\vr\t\x10\x01\x18\x90N\xba\x01\x01\x00R\x04text\":\n" +
 	"\x19ReplyToAttendanceResponse\x12\x1d\n" +
 	"\n" +
-	"message_id\x18\x01 \x01(\tR\tmessageId2\xbd\x01\n" +
-	"\fReplyService\x12\xac\x01\n" +
-	"\x11ReplyToAttendance\x12*.prosa.channel.v1.ReplyToAttendanceRequest\x1a+.prosa.channel.v1.ReplyToAttendanceResponse\">\xa0\xed\x18\x04\x82\xd3\xe4\x93\x024:\x01*\"//v1/instances/{instance}/attendances/{id}:replyB?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
+	"message_id\x18\x01 \x01(\tR\tmessageId2\xc0\x01\n" +
+	"\fReplyService\x12\xaf\x01\n" +
+	"\x11ReplyToAttendance\x12*.prosa.channel.v1.ReplyToAttendanceRequest\x1a+.prosa.channel.v1.ReplyToAttendanceResponse\"A\xa0\xed\x18\x04\x82\xd3\xe4\x93\x024:\x01*\"//v1/instances/{instance}/attendances/{id}:reply\x90\x02\x00B?Z=github.com/prosa-chat/prosa/gen/go/prosa/channel/v1;channelv1b\x06proto3"
 
 var (
 	file_prosa_channel_v1_reply_service_proto_rawDescOnce sync.Once

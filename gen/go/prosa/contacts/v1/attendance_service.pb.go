@@ -558,9 +558,9 @@ const file_prosa_contacts_v1_attendance_service_proto_rawDesc = "" +
 	"\x0einteraction_id\x18\x03 \x01(\tR\rinteractionId\x12\x1d\n" +
 	"\n" +
 	"contact_id\x18\x04 \x01(\tR\tcontactId\x12\x18\n" +
-	"\acreated\x18\x05 \x01(\bR\acreated2\xc0\x01\n" +
-	"\x11AttendanceService\x12\xaa\x01\n" +
-	"\x11ImportAttendances\x12+.prosa.contacts.v1.ImportAttendancesRequest\x1a,.prosa.contacts.v1.ImportAttendancesResponse\":\xa0\xed\x18\x04\x82\xd3\xe4\x93\x020:\x01*\"+/v1/instances/{instance}/attendances:importBAZ?github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1;contactsv1b\x06proto3"
+	"\acreated\x18\x05 \x01(\bR\acreated2\xc3\x01\n" +
+	"\x11AttendanceService\x12\xad\x01\n" +
+	"\x11ImportAttendances\x12+.prosa.contacts.v1.ImportAttendancesRequest\x1a,.prosa.contacts.v1.ImportAttendancesResponse\"=\xa0\xed\x18\x04\x82\xd3\xe4\x93\x020:\x01*\"+/v1/instances/{instance}/attendances:import\x90\x02\x02BAZ?github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1;contactsv1b\x06proto3"
 
 var (
 	file_prosa_contacts_v1_attendance_service_proto_rawDescOnce sync.Once

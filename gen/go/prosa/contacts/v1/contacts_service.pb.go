@@ -1230,10 +1230,10 @@ const file_prosa_contacts_v1_contacts_service_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x0e\n" +
 	"\f_external_idB\t\n" +
 	"\a_extra1B\t\n" +
-	"\a_extra22\x9c\x02\n" +
-	"\x0fContactsService\x12\x87\x01\n" +
-	"\rQueryContacts\x12'.prosa.contacts.v1.QueryContactsRequest\x1a(.prosa.contacts.v1.QueryContactsResponse\"#\xa0\xed\x18\x05\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/contacts/{instance}\x12\x7f\n" +
-	"\vQueryEvents\x12%.prosa.contacts.v1.QueryEventsRequest\x1a&.prosa.contacts.v1.QueryEventsResponse\"!\xa0\xed\x18\x05\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/events/{instance}BAZ?github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1;contactsv1b\x06proto3"
+	"\a_extra22\xa3\x02\n" +
+	"\x0fContactsService\x12\x8a\x01\n" +
+	"\rQueryContacts\x12'.prosa.contacts.v1.QueryContactsRequest\x1a(.prosa.contacts.v1.QueryContactsResponse\"&\xa0\xed\x18\x05\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/contacts/{instance}\x90\x02\x01\x12\x82\x01\n" +
+	"\vQueryEvents\x12%.prosa.contacts.v1.QueryEventsRequest\x1a&.prosa.contacts.v1.QueryEventsResponse\"$\xa0\xed\x18\x05\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/events/{instance}\x90\x02\x01BAZ?github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1;contactsv1b\x06proto3"
 
 var (
 	file_prosa_contacts_v1_contacts_service_proto_rawDescOnce sync.Once

@@ -551,11 +551,11 @@ const file_prosa_contacts_v1_person_service_proto_rawDesc = "" +
 	"\x16RestoreErasuresRequest\x12G\n" +
 	"\arecords\x18\x01 \x03(\v2 .prosa.contacts.v1.ErasureRecordB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\arecords\"1\n" +
 	"\x17RestoreErasuresResponse\x12\x16\n" +
-	"\x06erased\x18\x01 \x01(\x03R\x06erased2\xd0\x02\n" +
-	"\rPersonService\x12k\n" +
-	"\x0eDescribePerson\x12(.prosa.contacts.v1.DescribePersonRequest\x1a).prosa.contacts.v1.DescribePersonResponse\"\x04\xa0\xed\x18\x02\x12b\n" +
-	"\vErasePerson\x12%.prosa.contacts.v1.ErasePersonRequest\x1a&.prosa.contacts.v1.ErasePersonResponse\"\x04\xa0\xed\x18\x02\x12n\n" +
-	"\x0fRestoreErasures\x12).prosa.contacts.v1.RestoreErasuresRequest\x1a*.prosa.contacts.v1.RestoreErasuresResponse\"\x04\xa0\xed\x18\x02BAZ?github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1;contactsv1b\x06proto3"
+	"\x06erased\x18\x01 \x01(\x03R\x06erased2\xd9\x02\n" +
+	"\rPersonService\x12n\n" +
+	"\x0eDescribePerson\x12(.prosa.contacts.v1.DescribePersonRequest\x1a).prosa.contacts.v1.DescribePersonResponse\"\a\xa0\xed\x18\x02\x90\x02\x01\x12e\n" +
+	"\vErasePerson\x12%.prosa.contacts.v1.ErasePersonRequest\x1a&.prosa.contacts.v1.ErasePersonResponse\"\a\xa0\xed\x18\x02\x90\x02\x02\x12q\n" +
+	"\x0fRestoreErasures\x12).prosa.contacts.v1.RestoreErasuresRequest\x1a*.prosa.contacts.v1.RestoreErasuresResponse\"\a\xa0\xed\x18\x02\x90\x02\x02BAZ?github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1;contactsv1b\x06proto3"
 
 var (
 	file_prosa_contacts_v1_person_service_proto_rawDescOnce sync.Once

@@ -555,10 +555,10 @@ const file_prosa_contacts_v1_record_service_proto_rawDesc = "" +
 	"\adetails\x18\x02 \x03(\v2+.prosa.contacts.v1.EventRecord.DetailsEntryB\b\xbaH\x05\x9a\x01\x02\x10dR\adetails\x1a:\n" +
 	"\fDetailsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\xe0\x01\n" +
-	"\rRecordService\x12k\n" +
-	"\x0eOpenAttendance\x12(.prosa.contacts.v1.OpenAttendanceRequest\x1a).prosa.contacts.v1.OpenAttendanceResponse\"\x04\xa0\xed\x18\x02\x12b\n" +
-	"\vRecordTurns\x12%.prosa.contacts.v1.RecordTurnsRequest\x1a&.prosa.contacts.v1.RecordTurnsResponse\"\x04\xa0\xed\x18\x02BAZ?github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1;contactsv1b\x06proto3"
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\xe6\x01\n" +
+	"\rRecordService\x12n\n" +
+	"\x0eOpenAttendance\x12(.prosa.contacts.v1.OpenAttendanceRequest\x1a).prosa.contacts.v1.OpenAttendanceResponse\"\a\xa0\xed\x18\x02\x90\x02\x02\x12e\n" +
+	"\vRecordTurns\x12%.prosa.contacts.v1.RecordTurnsRequest\x1a&.prosa.contacts.v1.RecordTurnsResponse\"\a\xa0\xed\x18\x02\x90\x02\x02BAZ?github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1;contactsv1b\x06proto3"
 
 var (
 	file_prosa_contacts_v1_record_service_proto_rawDescOnce sync.Once
