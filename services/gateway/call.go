@@ -14,6 +14,7 @@ type call struct {
 	surface   surface
 	path      string // escaped
 	requestID string
+	shed      bool // turned away because too many others were there
 
 	// Known once a route was found.
 	binding *binding

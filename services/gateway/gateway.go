@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc"
 
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
+	"github.com/prosa-chat/prosa/services/internal/admission"
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/id"
 )
@@ -91,6 +92,7 @@ type Gateway struct {
 	metrics     *metrics
 	tracer      trace.Tracer // nil without tracing
 	pages       map[string]http.Handler
+	gates       [surfaces]*admission.Gate
 	ready       func(context.Context) []Problem
 
 	draining atomic.Bool
@@ -131,6 +133,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		ids:         deps.IDs,
 		logger:      deps.Logger,
 		ready:       deps.Ready,
+		gates:       newGates(deps.Clock),
 	}
 	if g.metrics, err = newMetrics(deps.Metrics); err != nil {
 		return nil, err

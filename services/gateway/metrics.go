@@ -13,6 +13,7 @@ import (
 type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  [surfaces]prometheus.Observer
+	shed     [surfaces]prometheus.Counter
 	// accepted is the counter of the busiest answer, looked up once.
 	accepted prometheus.Counter
 }
@@ -27,11 +28,16 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		Help:    "Seconds from the header of an HTTP request to the end of its answer, by surface.",
 		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 	}, []string{"surface"})
+	shed := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "prosa_http_shed_total",
+		Help: "HTTP requests turned away with 503 and Retry-After because too many were being carried out, by surface.",
+	}, []string{"surface"})
 	for s := range surfaces {
+		m.shed[s] = shed.WithLabelValues(s.String())
 		m.seconds[s] = seconds.WithLabelValues(s.String())
 	}
 	m.accepted = m.requests.WithLabelValues(surfaceAPIChannel.String(), "200")
-	return m, metric.Register(registerer, m.requests, seconds)
+	return m, metric.Register(registerer, m.requests, seconds, shed)
 }
 
 func (m *metrics) observe(s surface, status int, took time.Duration) {

@@ -64,6 +64,13 @@ func (g *Gateway) dispatch(ctx context.Context, c *call) {
 		g.refuse(ctx, c, &refusal{status: http.StatusServiceUnavailable, reason: reasonUnavailable})
 		return
 	}
+	gate, ok := g.admit(r.Context(), c)
+	if !ok {
+		return
+	}
+	if gate != nil {
+		defer gate.Leave()
+	}
 
 	ctx, cancel := context.WithTimeout(ctx, g.timeoutOf(c))
 	defer cancel()
@@ -130,7 +137,7 @@ func (g *Gateway) refuse(ctx context.Context, c *call, r *refusal) {
 		c.writer.status = statusCallerGone
 		return
 	}
-	if made.status >= http.StatusInternalServerError {
+	if made.status >= http.StatusInternalServerError && !c.shed { // of those there are too many to write down, and a counter
 		g.logger.LogAttrs(ctx, levelOf(made.status), "request failed", c.attributes(made.status, r)...)
 	}
 }

@@ -61,7 +61,7 @@ func NewChain(deps ChainDeps) Chain {
 		accessLog(logs, deps.Clock),
 		errorMasking(logs),
 		{name: nameAuthentication}, // so does this
-		rateLimit(deps.Quotas),
+		rateLimit(deps.Quotas, newDoors(deps.Clock, deps.Metrics)),
 		validation(),
 	}}
 }

@@ -54,12 +54,20 @@ func (q Quotas) of(access accountsv1.Access) (string, quota.Limits) {
 	return "", quota.Limits{}
 }
 
-// rateLimit refuses calls beyond a key's limits, with the time after which the next one is allowed, and tells callers of limited
-// calls in the headers how much is left. It comes after authentication: who has no key costs it nothing.
-func rateLimit(quotas Quotas) interceptor {
+// rateLimit refuses calls beyond what the process takes at once, and beyond a key's limits, with the time after which the next one is
+// allowed, and tells callers of limited calls in the headers how much is left. It comes after authentication: who has no key costs it
+// nothing, and a call that is turned away for others' sake does not count against its key.
+func rateLimit(quotas Quotas, doors *doors) interceptor {
 	return interceptor{
 		name: nameRateLimit,
 		unary: func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+			gate, err := doors.enter(ctx, info.FullMethod)
+			if err != nil {
+				return nil, err
+			}
+			if gate != nil {
+				defer gate.Leave()
+			}
 			setHeader := func(md metadata.MD) error { return grpc.SetHeader(ctx, md) }
 			if err := takeOne(ctx, quotas, info.FullMethod, setHeader); err != nil {
 				return nil, err
@@ -67,6 +75,13 @@ func rateLimit(quotas Quotas) interceptor {
 			return handler(ctx, request)
 		},
 		stream: func(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+			gate, err := doors.enter(stream.Context(), info.FullMethod)
+			if err != nil {
+				return err
+			}
+			if gate != nil {
+				defer gate.Leave()
+			}
 			if err := takeOne(stream.Context(), quotas, info.FullMethod, stream.SetHeader); err != nil {
 				return err
 			}
