@@ -14,11 +14,11 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/clock"
 )
 
-// TestBehindASlowStoreOnlySoManyAreCarriedOut floods a surface whose store does not answer. Three calls are in, twelve wait, and twenty
+// TestBehindASlowStoreOnlySoManyAreCarriedOut floods a surface whose store does not answer. Three calls are in, some wait, and twenty
 // are turned away while no time passes; everything else is answered as ever. When the store goes on, those that were in are done, and the
 // store never saw another.
 func TestBehindASlowStoreOnlySoManyAreCarriedOut(t *testing.T) {
-	const places, waiting, beyond = 3, 12, 20
+	const places, waiting, beyond = 3, 3 * admission.WaitersPerPlace, 20
 	h := newHarness(t, Config{})
 	manual := clock.NewManual(started)
 	gate := admission.New(places, manual)

@@ -65,7 +65,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return fmt.Errorf("no such reference: %s", *reference)
 	}
 
-	figures := []measurement{durableAccept, wholeWay, tracedWay, sampledWay, orderedLanes, contactsFigure{attendances}}
+	figures := []measurement{durableAccept, wholeWay, tracedWay, sampledWay, orderedLanes, overload, contactsFigure{attendances}}
 	if *only != "" {
 		all := figures
 		figures = slices.DeleteFunc(slices.Clone(all), func(m measurement) bool { return m.title() != *only })

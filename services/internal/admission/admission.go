@@ -13,9 +13,10 @@ import (
 
 const (
 	// DefaultWait is how long a call waits for a place: long enough for a burst to pass, and short beside what callers wait for.
-	DefaultWait = 100 * time.Millisecond
-	// waitersPerPlace is how many calls wait at most for each place there is.
-	waitersPerPlace = 4
+	DefaultWait = 250 * time.Millisecond
+	// WaitersPerPlace is how many calls wait at most for each place there is. One that waits costs less than one that is turned away and
+	// comes again.
+	WaitersPerPlace = 16
 )
 
 // Gate has places. It is safe for concurrent use.
@@ -40,7 +41,7 @@ func (g *Gate) Enter(ctx context.Context) bool {
 	default:
 	}
 	defer g.waiting.Add(-1)
-	if g.waiting.Add(1) > int64(waitersPerPlace*cap(g.places)) {
+	if g.waiting.Add(1) > int64(WaitersPerPlace*cap(g.places)) {
 		return false
 	}
 	timer := g.clock.NewTimer(g.wait)
@@ -64,4 +65,4 @@ func (g *Gate) Places() int { return cap(g.places) }
 func (g *Gate) InFlight() int { return len(g.places) }
 
 // Waiting is how many calls wait for a place now.
-func (g *Gate) Waiting() int { return int(min(g.waiting.Load(), int64(waitersPerPlace*cap(g.places)))) }
+func (g *Gate) Waiting() int { return int(min(g.waiting.Load(), int64(WaitersPerPlace*cap(g.places)))) }

@@ -36,7 +36,7 @@ func count(let <-chan bool, calls int) (in, out int) {
 	return in, out
 }
 
-// TestAGateIsFull: with three places, three are in, twelve wait, and whoever comes beyond that is turned away without a wait. Those
+// TestAGateIsFull: with three places, three are in, forty-eight wait, and whoever comes beyond that is turned away without a wait. Those
 // that wait get the places that become free, and are turned away when their time is up.
 func TestAGateIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -45,8 +45,8 @@ func TestAGateIsFull(t *testing.T) {
 		require.Equal(t, [2]int{3, 0}, [2]int{in, out})
 		require.Equal(t, 3, g.InFlight())
 
-		waiting := enterAll(t.Context(), g, 12)
-		require.Equal(t, 12, g.Waiting())
+		waiting := enterAll(t.Context(), g, 48)
+		require.Equal(t, 48, g.Waiting())
 		require.Empty(t, waiting, "nobody has an answer yet")
 		began := time.Now()
 		in, out = count(enterAll(t.Context(), g, 50), 50)
@@ -57,9 +57,9 @@ func TestAGateIsFull(t *testing.T) {
 		synctest.Wait()
 		require.True(t, <-waiting)
 		require.Equal(t, 3, g.InFlight())
-		require.Equal(t, 11, g.Waiting())
-		in, out = count(waiting, 11)
-		require.Equal(t, [2]int{0, 11}, [2]int{in, out})
+		require.Equal(t, 47, g.Waiting())
+		in, out = count(waiting, 47)
+		require.Equal(t, [2]int{0, 47}, [2]int{in, out})
 		require.Equal(t, admission.DefaultWait, time.Since(began))
 		require.Zero(t, g.Waiting())
 

@@ -20,10 +20,10 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
 
-// TestCallsFromOutsideAreHeldBackAndNoOthers has the handlers of management hang. 256 calls are carried out, four times as many wait, and
+// TestCallsFromOutsideAreHeldBackAndNoOthers has the handlers of management hang. 256 calls are carried out, some more wait, and
 // what comes then is turned away while no time passes. Calls of services, of another kind, and for health are answered meanwhile.
 func TestCallsFromOutsideAreHeldBackAndNoOthers(t *testing.T) {
-	const places, waiting, beyond = 256, 4 * 256, 50
+	const places, waiting, beyond = 256, 256 * admission.WaitersPerPlace, 50
 	f := newFixture(t)
 	p := f.inProcess(t)
 	accounts := accountsv1.NewAccountsServiceClient(p.Public())
@@ -33,13 +33,17 @@ func TestCallsFromOutsideAreHeldBackAndNoOthers(t *testing.T) {
 	hang := func(context.Context) error { running.Add(1); <-release; return nil }
 	f.handle(hang)
 
-	answers := make(chan error, places+waiting)
+	answers := make(chan error, 2*(places+waiting))
 	call := func() error {
 		_, err := accounts.GetInstance(ctx, &accountsv1.GetInstanceRequest{Instance: "acme"})
 		return err
 	}
-	for range places + waiting {
-		go func() { answers <- call() }()
+	launched := 0
+	launch := func(calls int) {
+		launched += calls
+		for range calls {
+			go func() { answers <- call() }()
+		}
 	}
 	turnedAway := func(err error) {
 		t.Helper()
@@ -49,15 +53,11 @@ func TestCallsFromOutsideAreHeldBackAndNoOthers(t *testing.T) {
 		require.True(t, ok)
 		require.Equal(t, time.Second, after)
 	}
-	for full := false; !full; { // until all that fit are there, a call waits like them
-		require.Eventually(t, func() bool { return running.Load() == places }, 20*time.Second, time.Millisecond)
-		soon, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
-		_, err := accounts.GetInstance(soon, &accountsv1.GetInstanceRequest{Instance: "acme"})
-		cancel()
-		if full = status.Code(err) == codes.Unavailable; full {
-			turnedAway(err)
-		}
-	}
+	launch(places + waiting)
+	require.Eventually(t, func() bool { // one more after the other, until the first is turned away: then all that fit are there
+		launch(1)
+		return len(answers) > 0
+	}, 25*time.Second, time.Millisecond)
 	for range beyond {
 		turnedAway(call())
 	}
@@ -73,7 +73,7 @@ func TestCallsFromOutsideAreHeldBackAndNoOthers(t *testing.T) {
 	require.NoError(t, err)
 
 	f.clock.Advance(admission.DefaultWait)
-	for range waiting {
+	for range launched - places {
 		turnedAway(<-answers)
 	}
 	close(release)
