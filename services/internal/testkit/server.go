@@ -254,12 +254,17 @@ func startProcess(bin, data string, a account) (*serverProcess, error) {
 	if err != nil {
 		return nil, err
 	}
+	return startOn(port, bin, data, a)
+}
+
+// startOn starts a server on a port; further arguments may say that something is kept after all.
+func startOn(port int, bin, data string, a account, further ...string) (*serverProcess, error) {
 	p := &serverProcess{port: port, output: &bytes.Buffer{}, exited: make(chan error, 1)}
-	p.cmd = a.command(data, filepath.Join(bin, "postgres"), "-D", data, "-p", strconv.Itoa(port),
+	p.cmd = a.command(data, filepath.Join(bin, "postgres"), append([]string{"-D", data, "-p", strconv.Itoa(port),
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
 		"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off",
 		"-c", "wal_level=minimal", "-c", "max_wal_senders=0", "-c", "autovacuum=off", "-c", "jit=off",
-		"-c", "shared_buffers=32MB", "-c", "max_connections=200")
+		"-c", "shared_buffers=32MB", "-c", "max_connections=200"}, further...)...)
 	if dir := os.Getenv(LogVariable); dir != "" {
 		p.cmd.Args = append(p.cmd.Args, logTo(dir, port)...)
 	}
