@@ -22,6 +22,7 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/quota"
 	"github.com/prosa-chat/prosa/services/internal/secretbox"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
+	"github.com/prosa-chat/prosa/services/internal/worklease"
 )
 
 // MinRootKeyLength is the least number of characters of a root key.
@@ -83,7 +84,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	uses := &useRecorder{store: db, clock: deps.Clock, logger: deps.Logger, pending: make(map[string]store.KeyUse)}
 	tenants := &instances{store: db, clock: deps.Clock}
 	apiKeys := &keys{store: db, clock: deps.Clock, ids: deps.IDs, box: deps.Box, hash: hash, random: deps.Random}
-	workers := []lifecycle.Worker{uses, idempotency.NewSweeper("accounts", deps.DB, deps.Clock)}
+	workers := []lifecycle.Worker{uses, idempotency.NewSweeper("accounts", deps.DB, deps.Clock, worklease.Holder(deps.DB, deps.IDs.New()))}
 	counts := deps.Counts
 	if counts == nil {
 		counts = countsIn(deps.DB, deps.Clock)

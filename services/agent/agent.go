@@ -169,7 +169,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Models: models, Past: past.Reader{Store: db}, Remotes: remotes,
 	})
 	silence, err := idle.NewWorker(idle.Deps{
-		Store: db, Instances: deps.Instances, Clock: deps.Clock, Logger: deps.Logger, Metrics: deps.Metrics,
+		Store: db, DB: deps.DB, Holder: fellows.Holder(), Instances: deps.Instances, Clock: deps.Clock, Logger: deps.Logger, Metrics: deps.Metrics,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("register metrics of agent: %w", err)
@@ -209,7 +209,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		conversations: &conversationServer{conversations: conversation.New(conversation.Deps{
 			Store: db, Instances: deps.Instances, Clock: deps.Clock, IDs: deps.IDs, Tokens: tokens,
 		})},
-		workers: []lifecycle.Worker{fellows, recorder, silence, idempotency.NewSweeper("agent", deps.DB, deps.Clock), scrubber, keeper, caller, models, remotes, chats, search.NewWorker(db, deps.Clock, deps.Logger)},
+		workers: []lifecycle.Worker{fellows, recorder, silence, idempotency.NewSweeper("agent", deps.DB, deps.Clock, fellows.Holder()), scrubber, keeper, caller, models, remotes, chats, search.NewWorker(db, deps.Clock, deps.Logger)},
 	}, nil
 }
 

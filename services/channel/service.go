@@ -165,7 +165,7 @@ func New(config Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make redelivery worker: %w", err)
 	}
-	reaper, err := upkeep.NewReaper(rows, deps.Clock, deps.Logger, 4*config.Poll, count, deps.Metrics)
+	reaper, err := upkeep.NewReaper(rows, deps.DB, fellows.Holder(), deps.Clock, deps.Logger, 4*config.Poll, count, deps.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("make reaper: %w", err)
 	}
@@ -175,7 +175,7 @@ func New(config Config, deps Deps) (*Service, error) {
 	}
 	s := &Service{
 		store:   rows,
-		workers: []lifecycle.Worker{fellows, deliverer, again, reaper, idempotency.NewSweeper("channel", deps.DB, deps.Clock)},
+		workers: []lifecycle.Worker{fellows, deliverer, again, reaper, idempotency.NewSweeper("channel", deps.DB, deps.Clock, fellows.Holder())},
 		channels: channels.New(channels.Deps{
 			Store: rows, Directory: known, Tokens: tokens, Agents: deps.Agent, Instances: deps.Instances, Guard: deps.Guard, Box: deps.Box,
 			PageTokens: pagetoken.New(deps.Box.Derive("channel/page-token"), deps.Clock), Clock: deps.Clock, IDs: deps.IDs,

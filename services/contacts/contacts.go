@@ -24,6 +24,7 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/retention"
 	"github.com/prosa-chat/prosa/services/internal/secretbox"
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
+	"github.com/prosa-chat/prosa/services/internal/worklease"
 )
 
 // Config is what the operator decides: nothing yet.
@@ -104,12 +105,7 @@ func New(_ Config, deps Deps) (*Service, error) {
 const retentionSlack = 2 * time.Hour
 
 // holder names this process among those that share the store.
-func holder(deps Deps) string {
-	if deps.DB.Dialect() == sqldb.SQLite {
-		return "embedded"
-	}
-	return deps.IDs.New()
-}
+func holder(deps Deps) string { return worklease.Holder(deps.DB, deps.IDs.New()) }
 
 // Register offers the service's RPCs on a server.
 func (s *Service) Register(r grpc.ServiceRegistrar) {

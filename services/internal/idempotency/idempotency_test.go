@@ -335,6 +335,44 @@ func TestTakeAndRecall(t *testing.T) {
 	})
 }
 
+// TestOneProcessSweeps has two processes on a store: while one goes on sweeping the other leaves it alone, and follows when it ended.
+func TestOneProcessSweeps(t *testing.T) {
+	eachEngine(t, func(t *testing.T, db *sqldb.DB) {
+		take := func(clk clock.Clock) {
+			require.NoError(t, db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+				_, err := idempotency.Take(ctx, tx, key, nil, clk.Now().Add(-idempotency.Lifetime))
+				return err
+			}))
+		}
+		clk, late := clock.NewManual(start), clock.NewManual(start)
+		run := func(c *clock.Manual, holder string) (stop func()) {
+			running, cancel := context.WithCancel(ctx)
+			ended := make(chan error, 1)
+			go func() { ended <- idempotency.NewSweeper("accounts", db, c, holder).Run(running) }()
+			c.AwaitTimers(1) // it has looked once, and waits
+			return func() {
+				cancel()
+				require.NoError(t, <-ended)
+			}
+		}
+		stop := run(clk, "one")
+		take(clk)
+		stopOther := run(late, "two")
+		require.Equal(t, 1, rows(t, db, "idempotency"), "another one sweeps")
+		stopOther()
+		clk.Advance(idempotency.SweepInterval)
+		require.Eventually(t, func() bool { return rows(t, db, "idempotency") == 0 }, 5*time.Second, time.Millisecond)
+		clk.AwaitTimers(1)
+		stop()
+
+		late.Set(clk.Now().Add(2 * idempotency.SweepInterval))
+		take(late)
+		stopOther = run(late, "two")
+		require.Eventually(t, func() bool { return rows(t, db, "idempotency") == 0 }, 5*time.Second, time.Millisecond)
+		stopOther()
+	})
+}
+
 func TestSweeper(t *testing.T) {
 	eachEngine(t, func(t *testing.T, db *sqldb.DB) {
 		clk := clock.NewManual(start.Add(idempotency.Lifetime))
@@ -351,7 +389,7 @@ func TestSweeper(t *testing.T) {
 		}
 		took("expired", clk.Now())
 		took("expires", clk.Now().Add(idempotency.SweepInterval))
-		sweeper := idempotency.NewSweeper("accounts", db, clk)
+		sweeper := idempotency.NewSweeper("accounts", db, clk, "one")
 		require.Equal(t, "accounts-sweep", sweeper.Name())
 		running, stop := context.WithCancel(ctx)
 		ended := make(chan error, 1)

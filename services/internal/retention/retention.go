@@ -66,7 +66,7 @@ type Deps struct {
 type Worker struct {
 	Deps
 	retired *prometheus.CounterVec
-	until   time.Time // the end of the lease
+	shift   worklease.Shift // nothing goes wrong if two delete at once for a moment; it is only twice the work
 }
 
 // NewWorker returns a worker. It fails when the metric is registered already.
@@ -74,6 +74,7 @@ func NewWorker(deps Deps) (*Worker, error) {
 	w := &Worker{Deps: deps, retired: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "prosa_" + deps.Service + "_retired_total", Help: "What was deleted because it was older than its instance keeps, by kind.",
 	}, []string{"kind"})}
+	w.shift = worklease.Shift{DB: deps.DB, Name: leaseName, Holder: deps.Holder, Length: leaseTime}
 	metric.Begin(w.retired, deps.Kinds...)
 	return w, metric.Register(deps.Metrics, w.retired)
 }
@@ -103,7 +104,7 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) runOnce(ctx context.Context) error {
 	var unknown error
 	for slug := ""; ; {
-		held, err := w.hold(ctx)
+		held, err := w.shift.Hold(ctx, w.Clock.Now())
 		if err != nil || !held {
 			return err // somebody else does it
 		}
@@ -111,7 +112,7 @@ func (w *Worker) runOnce(ctx context.Context) error {
 			return err
 		}
 		if slug == "" {
-			w.until = time.Time{} // the next run asks for the lease again, and mostly gets it
+			w.shift.Forget() // the next run asks for the lease again, and mostly gets it
 			return unknown
 		}
 		instance, err := w.Instances.Get(ctx, slug)
@@ -135,7 +136,7 @@ func (w *Worker) sweep(ctx context.Context, slug string, instance *accountsv1.In
 	}
 	before := w.Clock.Now().Add(-instance.GetRetention().AsDuration() - w.Slack)
 	for cursor, begun := "", false; cursor != "" || !begun; begun = true {
-		held, err := w.hold(ctx)
+		held, err := w.shift.Hold(ctx, w.Clock.Now())
 		if err != nil || !held {
 			return err
 		}
@@ -149,24 +150,4 @@ func (w *Worker) sweep(ctx context.Context, slug string, instance *accountsv1.In
 		cursor = next
 	}
 	return nil
-}
-
-// hold takes the lease, or renews it when half of it is over. It reports false when another process has it. Nothing goes wrong if two
-// delete at once for a moment; it is only twice the work.
-func (w *Worker) hold(ctx context.Context) (bool, error) {
-	now := w.Clock.Now()
-	if w.until.Sub(now) > leaseTime/2 {
-		return true, nil
-	}
-	until := now.Add(leaseTime)
-	_, held, err := worklease.Take(ctx, w.DB, leaseName, w.Holder, now, until)
-	if err != nil {
-		return false, err
-	}
-	if !held {
-		w.until = time.Time{}
-		return false, nil
-	}
-	w.until = until
-	return true, nil
 }

@@ -48,3 +48,45 @@ func taken(epoch int64, err error) (int64, bool, error) {
 	}
 	return epoch, true, nil
 }
+
+// Shift is one process's part in a work of which only one of the processes that share a store has the shift at a time. One goroutine
+// uses it. The zero value has no store: make it whole.
+type Shift struct {
+	DB *sqldb.DB
+	// Name is the work's, Holder the process's.
+	Name, Holder string
+	// Length is how long a process that froze keeps the others from the work.
+	Length time.Duration
+
+	until time.Time
+}
+
+// Hold takes the shift, or goes on with it, and reports false when another process has it. Of the lease that stands for it at least half
+// is left afterwards; between two calls must be less than that, or the work must bear to be done by two at once.
+func (s *Shift) Hold(ctx context.Context, now time.Time) (bool, error) {
+	if s.until.Sub(now) > s.Length/2 {
+		return true, nil
+	}
+	until := now.Add(s.Length)
+	_, held, err := Take(ctx, s.DB, s.Name, s.Holder, now, until)
+	if err != nil {
+		return false, err
+	}
+	if !held {
+		until = time.Time{}
+	}
+	s.until = until
+	return held, nil
+}
+
+// Forget has the next Hold ask the store.
+func (s *Shift) Forget() { s.until = time.Time{} }
+
+// Holder is what this process is called as the holder of leases: name, or, on the embedded store, the same in every process. That one has
+// one owner at a time, and its next start goes on at once with what a killed process held.
+func Holder(db *sqldb.DB, name string) string {
+	if db.Dialect() == sqldb.SQLite {
+		return "embedded"
+	}
+	return name
+}

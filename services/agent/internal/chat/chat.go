@@ -57,6 +57,7 @@ type Store interface {
 	StopChat(ctx context.Context, instance, conversationID string) (string, error)
 	StoppedChats(ctx context.Context, holder string) ([]string, error)
 	SweepChats(ctx context.Context, before time.Time) error
+	TakeLease(ctx context.Context, name, holder string, now, until time.Time) (store.Lease, bool, error)
 }
 
 // Runner runs turns.

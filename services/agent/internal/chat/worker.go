@@ -19,6 +19,7 @@ const (
 	// sweepInterval is how often messages that are done with are deleted, and keepFailed how long those without a turn are kept: as long
 	// as their keys.
 	sweepInterval = time.Minute
+	sweepLease    = "chat-sweep"
 	keepFailed    = 24 * time.Hour
 	// stopInterval is how often it is asked whether another process wants a turn stopped.
 	stopInterval = 500 * time.Millisecond
@@ -101,12 +102,23 @@ func (s *Service) lookAfter(ctx context.Context) {
 		}
 		if now.Sub(swept) >= sweepInterval {
 			swept = now
-			errs = append(errs, s.Store.SweepChats(ctx, now.Add(-keepFailed)))
+			errs = append(errs, s.sweep(ctx, now))
 		}
 		if err := errors.Join(errs...); err != nil && ctx.Err() == nil {
 			s.Logger.LogAttrs(ctx, slog.LevelWarn, "chat turns could not be looked after", slog.String("error", err.Error()))
 		}
 	}
+}
+
+// sweep deletes the messages that are done with, in one process at a time.
+func (s *Service) sweep(ctx context.Context, now time.Time) error {
+	if s.Shared {
+		_, held, err := s.Store.TakeLease(ctx, sweepLease, s.Holder, now, now.Add(2*sweepInterval))
+		if err != nil || !held {
+			return err
+		}
+	}
+	return s.Store.SweepChats(ctx, now.Add(-keepFailed))
 }
 
 // drain takes no more messages and waits for the turns that run; those that go on for too long are cut off, for the next start.

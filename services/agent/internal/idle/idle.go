@@ -16,6 +16,8 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/metric"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
+	"github.com/prosa-chat/prosa/services/internal/sqldb"
+	"github.com/prosa-chat/prosa/services/internal/worklease"
 )
 
 const (
@@ -26,6 +28,8 @@ const (
 	grace = 30 * time.Second
 	// batchSize is how many conversations one transaction ends at most.
 	batchSize = 200
+	// shiftTime is how long a process that froze keeps the others from the work.
+	shiftTime = 4 * interval
 )
 
 // End is when a conversation is over whose last turn was answered at a moment, unless something happens before. It reports false when
@@ -49,7 +53,10 @@ type Instances interface {
 
 // Deps are what a Worker works with. All are required, but Metrics.
 type Deps struct {
-	Store     Store
+	Store Store
+	// DB is the store's, for the lease of the work, and Holder names this process there.
+	DB        *sqldb.DB
+	Holder    string
 	Instances Instances
 	Clock     clock.Clock
 	Logger    *slog.Logger
@@ -57,16 +64,18 @@ type Deps struct {
 	Metrics prometheus.Registerer
 }
 
-// Worker ends the conversations that are over, in batches. Several processes may do it at the same time: each conversation is looked at
-// again in the statement that ends it.
+// Worker ends the conversations that are over, in batches, in one process at a time. If two do it for a moment nothing goes wrong: each
+// conversation is looked at again in the statement that ends it.
 type Worker struct {
 	deps  Deps
+	shift worklease.Shift
 	ended prometheus.Counter
 }
 
 // NewWorker returns a worker. It fails when the metric is registered already.
 func NewWorker(deps Deps) (*Worker, error) {
-	w := &Worker{deps: deps, ended: prometheus.NewCounter(prometheus.CounterOpts{
+	shift := worklease.Shift{DB: deps.DB, Name: "idle", Holder: deps.Holder, Length: shiftTime}
+	w := &Worker{deps: deps, shift: shift, ended: prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "prosa_agent_idle_conversations_total",
 		Help: "Conversations that were ended because nothing happened in them any more, and nobody wrote again.",
 	})}
@@ -98,7 +107,10 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) runOnce(ctx context.Context) error {
 	var unknown error
 	for slug := ""; ; {
-		var err error
+		held, err := w.shift.Hold(ctx, w.deps.Clock.Now())
+		if err != nil || !held {
+			return errors.Join(unknown, err) // somebody else does it
+		}
 		if slug, err = w.deps.Store.NextOpenInstance(ctx, slug); errors.Is(err, store.ErrNotFound) {
 			return unknown
 		} else if err != nil {
@@ -127,6 +139,9 @@ func (w *Worker) sweep(ctx context.Context, slug string, instance *accountsv1.In
 	since := w.deps.Clock.Now().Add(-timeout - grace)
 	var last store.Silent
 	for {
+		if held, err := w.shift.Hold(ctx, w.deps.Clock.Now()); err != nil || !held {
+			return err
+		}
 		page, err := w.deps.Store.Silent(ctx, slug, since, last, batchSize)
 		if err != nil || len(page) == 0 {
 			return err

@@ -57,7 +57,7 @@ func eachEngine(t *testing.T, test func(t *testing.T, f *fixture)) {
 		}
 		var err error
 		f.worker, err = NewWorker(Deps{
-			Store: f.store, Instances: f, Clock: f.clock, Logger: slog.New(slog.NewTextHandler(f.logs, nil)), Metrics: f.metrics,
+			Store: f.store, DB: f.db, Holder: "one", Instances: f, Clock: f.clock, Logger: slog.New(slog.NewTextHandler(f.logs, nil)), Metrics: f.metrics,
 		})
 		require.NoError(t, err)
 		test(t, f)
@@ -121,7 +121,7 @@ func TestManyConversationsEndInBatches(t *testing.T) {
 		f.clock.Advance(2 * time.Hour)
 		before := f.db.Stats().Writes
 		require.NoError(t, f.worker.runOnce(t.Context()))
-		require.EqualValues(t, 3, f.db.Stats().Writes-before)
+		require.EqualValues(t, 1+3, f.db.Stats().Writes-before, "the lease, and three batches")
 		require.InDelta(t, conversations, testutil.ToFloat64(f.worker.ended), 0)
 	})
 }
@@ -164,5 +164,24 @@ func TestWorkerLooksAtEveryInterval(t *testing.T) {
 		cancel()
 		require.NoError(t, <-done)
 		require.Contains(t, f.logs.String(), "idle conversations could not be ended")
+	})
+}
+
+// TestOneProcessEndsConversations has two processes on a store: the second one works when the first has stopped to.
+func TestOneProcessEndsConversations(t *testing.T) {
+	eachEngine(t, func(t *testing.T, f *fixture) {
+		second, err := NewWorker(Deps{
+			Store: f.store, DB: f.db, Holder: "two", Instances: f, Clock: f.clock, Logger: slog.New(slog.DiscardHandler),
+		})
+		require.NoError(t, err)
+		require.NoError(t, f.worker.runOnce(t.Context()))
+		f.speak(t, "brief", "c1", 1)
+		f.clock.Advance(time.Minute + grace)
+		require.NoError(t, second.runOnce(t.Context()))
+		require.Empty(t, f.ends(t, "brief", "c1"), "it is the other one's work")
+		f.clock.Advance(shiftTime - time.Minute - grace)
+		require.NoError(t, second.runOnce(t.Context()))
+		require.Len(t, f.ends(t, "brief", "c1"), 1)
+		require.InDelta(t, 1, testutil.ToFloat64(second.ended), 0)
 	})
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/metric"
+	"github.com/prosa-chat/prosa/services/internal/sqldb"
+	"github.com/prosa-chat/prosa/services/internal/worklease"
 )
 
 const (
@@ -21,6 +23,8 @@ const (
 	// settleTime is how long a deleted channel is looked at again: a process
 	// that did not know of the deletion yet may still have accepted a message.
 	settleTime = time.Minute
+	// shiftTime is how long a process that froze keeps the others from the work.
+	shiftTime = time.Minute
 )
 
 // ReaperStore is the part of the store that the reaper needs.
@@ -32,9 +36,10 @@ type ReaperStore interface {
 	MarkReaped(ctx context.Context, e store.Endpoint, now time.Time) error
 }
 
-// Reaper cancels what deleted channels left behind. It is a lifecycle.Worker.
+// Reaper cancels what deleted channels left behind, in one process at a time. It is a lifecycle.Worker.
 type Reaper struct {
 	store    ReaperStore
+	shift    worklease.Shift // if two work for a moment nothing goes wrong: what one has cancelled the other does not find
 	clock    clock.Clock
 	logger   *slog.Logger
 	poll     time.Duration
@@ -44,10 +49,15 @@ type Reaper struct {
 }
 
 // NewReaper returns a reaper that looks for work every poll, and when it is
-// woken. deliveries counts deliveries by state.
-func NewReaper(s ReaperStore, c clock.Clock, logger *slog.Logger, poll time.Duration, deliveries *prometheus.CounterVec, metrics prometheus.Registerer) (*Reaper, error) {
+// woken. db is the store's, and holder names this process there; deliveries
+// counts deliveries by state.
+func NewReaper(
+	s ReaperStore, db *sqldb.DB, holder string, c clock.Clock, logger *slog.Logger, poll time.Duration, deliveries *prometheus.CounterVec,
+	metrics prometheus.Registerer,
+) (*Reaper, error) {
 	r := &Reaper{
 		store: s, clock: c, logger: logger, poll: poll, wake: pool.NewSignal(), count: deliveries.WithLabelValues("cancelled"),
+		shift: worklease.Shift{DB: db, Name: "reaper", Holder: holder, Length: shiftTime},
 		messages: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "prosa_channel_messages_cancelled_total", Help: "Accepted messages that were not answered because their channel was deleted.",
 		}),
@@ -85,6 +95,9 @@ func (r *Reaper) runOnce(ctx context.Context) error {
 		return err
 	}
 	for _, channel := range deleted {
+		if held, err := r.shift.Hold(ctx, r.clock.Now()); err != nil || !held {
+			return err // somebody else does it
+		}
 		if err := r.reap(ctx, channel); err != nil {
 			return err
 		}
@@ -96,6 +109,9 @@ func (r *Reaper) runOnce(ctx context.Context) error {
 // and so no delivery be added behind those that are cancelled.
 func (r *Reaper) reap(ctx context.Context, channel store.Deleted) error {
 	for done := false; !done; {
+		if held, err := r.shift.Hold(ctx, r.clock.Now()); err != nil || !held {
+			return err
+		}
 		n, none, err := r.store.CancelThreads(ctx, channel.Endpoint)
 		if err != nil {
 			return err

@@ -51,3 +51,13 @@ CREATE TABLE key_usage (
     times    BIGINT[] NOT NULL, -- the last calls, oldest first, microseconds
     PRIMARY KEY (instance, key_id, kind)
 ) WITH (fillfactor = 50);
+
+-- Which process does a work that only one may do. The instance is empty: such work is for all.
+CREATE TABLE worker_lease (
+    instance    TEXT COLLATE "C" NOT NULL,
+    name        TEXT COLLATE "C" NOT NULL,
+    holder      TEXT   NOT NULL,
+    epoch       BIGINT NOT NULL,
+    expire_time BIGINT NOT NULL,
+    PRIMARY KEY (instance, name)
+);

@@ -50,3 +50,13 @@ CREATE TABLE key_usage (
     last_time INTEGER,          -- the last call, microseconds, when the process ended in order
     PRIMARY KEY (instance, key_id, kind)
 ) STRICT, WITHOUT ROWID;
+
+-- Which process does a work that only one may do. The instance is empty: such work is for all.
+CREATE TABLE worker_lease (
+    instance    TEXT    NOT NULL,
+    name        TEXT    NOT NULL,
+    holder      TEXT    NOT NULL,
+    epoch       INTEGER NOT NULL,
+    expire_time INTEGER NOT NULL,
+    PRIMARY KEY (instance, name)
+) STRICT, WITHOUT ROWID;

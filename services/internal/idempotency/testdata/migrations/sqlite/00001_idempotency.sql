@@ -12,3 +12,7 @@ CREATE INDEX idempotency_expire_time ON idempotency (expire_time);
 CREATE TABLE effects (
     id BIGINT NOT NULL PRIMARY KEY
 );
+CREATE TABLE worker_lease (
+    instance TEXT NOT NULL, name TEXT NOT NULL, holder TEXT NOT NULL, epoch BIGINT NOT NULL, expire_time BIGINT NOT NULL,
+    PRIMARY KEY (instance, name)
+);
