@@ -46,7 +46,7 @@ func TestEmbeddedStore(t *testing.T) {
 			said++
 		}
 		require.NoError(t, receiver.WaitCount(ctx, ledger.Count()))
-		require.NoError(t, ledger.Check(receiver.First()), "it goes on where the release before was")
+		require.NoError(t, harness.CheckOrder(receiver.First(), ledger.Accepted()), "it goes on where the release before was")
 		requireHistory(ctx, t, client, setup, said)
 		if meanwhile != nil {
 			meanwhile(client)

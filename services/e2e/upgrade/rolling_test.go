@@ -54,9 +54,9 @@ func TestReleaseIsRolledOut(t *testing.T) {
 	requireToldToMigrate(ctx, t, database)
 
 	load := begin(ctx, t, cluster)
-	require.NoError(t, load.ledger.Wait(ctx, soMany))
+	require.NoError(t, load.goesOn(ctx))
 	killMigrations(ctx, t, database)
-	require.NoError(t, load.ledger.Wait(ctx, soMany))
+	require.NoError(t, load.goesOn(ctx))
 	both := [2]*exec.Cmd{migrate(ctx, next, database), migrate(ctx, next, database)}
 	require.NoError(t, both[0].Start())
 	require.NoError(t, both[1].Run())
@@ -70,15 +70,15 @@ func TestReleaseIsRolledOut(t *testing.T) {
 	for process := 0; process < cluster.Size(); process += 2 * every {
 		require.NoError(t, cluster.Restart(ctx, process), "the present release starts on the newer schema")
 	}
-	require.NoError(t, load.ledger.Wait(ctx, soMany))
+	require.NoError(t, load.goesOn(ctx))
 	requireDone(t, migrate(ctx, present, database))
 	for process := 0; process < cluster.Size(); process += every {
 		require.NoError(t, cluster.Replace(ctx, process, next))
 	}
-	require.NoError(t, load.ledger.Wait(ctx, soMany))
+	require.NoError(t, load.goesOn(ctx))
 
 	load.end(ctx, t)
-	t.Logf("%d messages, %d times 503 with Retry-After", load.ledger.Count(), load.leaving)
+	t.Logf("%d messages, %d times 503 with Retry-After", load.ledger.Count(), load.watch.Leaving())
 	if testing.Short() {
 		return
 	}
@@ -191,13 +191,13 @@ func requireTooNew(t *testing.T, command *exec.Cmd) {
 type load struct {
 	ledger   *harness.Ledger
 	receiver *harness.Receiver
+	watch    *harness.Watch
 	quiet    func()
 	all      sync.WaitGroup
-
-	mu      sync.Mutex
-	leaving int // answers of a gateway that is leaving: 503 with Retry-After
-	faults  []string
 }
+
+// goesOn waits for messages that are acknowledged from now on.
+func (l *load) goesOn(ctx context.Context) error { return l.ledger.Wait(ctx, l.ledger.Count()+soMany) }
 
 // begin begins the load.
 func begin(ctx context.Context, t *testing.T, cluster *harness.Cluster) *load {
@@ -205,7 +205,7 @@ func begin(ctx context.Context, t *testing.T, cluster *harness.Cluster) *load {
 	receiver, err := harness.NewReceiver(nil)
 	require.NoError(t, err)
 	t.Cleanup(receiver.Close)
-	l := &load{ledger: harness.NewLedger(), receiver: receiver}
+	l := &load{ledger: harness.NewLedger(), receiver: receiver, watch: &harness.Watch{From: http.StatusBadRequest}}
 	var clients []*harness.Client
 	for _, gateway := range cluster.Gateways {
 		client := harness.NewClient(gateway)
@@ -220,7 +220,7 @@ func begin(ctx context.Context, t *testing.T, cluster *harness.Cluster) *load {
 		return clients[0].Call(ctx, http.MethodPost, "/contacts/"+setup.Instance, map[string]any{}, nil) == nil
 	}, time.Minute, betweenLooks)
 	for _, client := range clients {
-		client.HTTP.Transport = l.watch(client.HTTP.Transport)
+		l.watch.Over(client)
 	}
 	talking, quiet := context.WithCancel(ctx)
 	l.quiet = quiet
@@ -256,41 +256,16 @@ func (l *load) look(talking context.Context, clients []*harness.Client, setup ha
 	}
 }
 
-// watch looks at every answer.
-func (l *load) watch(next http.RoundTripper) http.RoundTripper {
-	return roundTripper(func(request *http.Request) (*http.Response, error) {
-		response, err := next.RoundTrip(request)
-		if err != nil || response.StatusCode < http.StatusBadRequest {
-			return response, err
-		}
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if response.StatusCode == http.StatusServiceUnavailable && response.Header.Get("Retry-After") != "" {
-			l.leaving++
-		} else {
-			l.faults = append(l.faults, request.URL.Path+": "+response.Status)
-		}
-		return response, nil
-	})
-}
-
 // end ends the load and compares what was acknowledged with what arrived.
 func (l *load) end(ctx context.Context, t *testing.T) {
 	t.Helper()
 	l.quiet()
 	l.all.Wait()
 	require.NoError(t, l.receiver.WaitCount(ctx, l.ledger.Count()), "acknowledged messages without an answer")
-	require.NoError(t, l.ledger.Check(l.receiver.First()))
+	require.NoError(t, harness.CheckOrder(l.receiver.First(), l.ledger.Accepted()))
 	require.Equal(t, len(l.receiver.First()), len(l.receiver.All()), "what was in flight was finished: nothing arrives twice")
-	require.Empty(t, l.faults)
+	require.Empty(t, l.watch.Faults())
 }
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
-
-// CloseIdleConnections is called by the client's.
-func (f roundTripper) CloseIdleConnections() {}
 
 func pause(ctx context.Context, d time.Duration) {
 	select {

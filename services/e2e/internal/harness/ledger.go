@@ -32,6 +32,25 @@ func (l *Ledger) Add(person, text string) {
 	l.changed = make(chan struct{})
 }
 
+// Accepted gives what was acknowledged, by person, in order. Nobody may add
+// meanwhile.
+func (l *Ledger) Accepted() map[string][]string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.texts
+}
+
+// Counts is how many messages of each person were acknowledged so far.
+func (l *Ledger) Counts() map[string]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	counts := map[string]int{}
+	for person, texts := range l.texts {
+		counts[person] = len(texts)
+	}
+	return counts
+}
+
 // Count is how many messages were acknowledged so far.
 func (l *Ledger) Count() int {
 	l.mu.Lock()
@@ -39,12 +58,11 @@ func (l *Ledger) Count() int {
 	return l.count
 }
 
-// Wait waits until so many messages more are acknowledged.
-func (l *Ledger) Wait(ctx context.Context, more int) error {
-	want := l.Count() + more
+// Wait waits until so many messages are acknowledged.
+func (l *Ledger) Wait(ctx context.Context, count int) error {
 	for {
 		l.mu.Lock()
-		reached, changed := l.count >= want, l.changed
+		reached, changed := l.count >= count, l.changed
 		l.mu.Unlock()
 		if reached {
 			return nil
@@ -57,33 +75,38 @@ func (l *Ledger) Wait(ctx context.Context, more int) error {
 	}
 }
 
-// Check compares the answers of the agent Echo, as they arrived first, with
-// what was acknowledged: every message is answered once, in order, and the
-// sequences of a conversation have no gap.
-func (l *Ledger) Check(answers []Delivery) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	sequences, arrived := map[string]int64{}, map[string][]string{}
+// CheckOrder compares the answers of the agent Echo, as they arrived first,
+// with what was acknowledged: every message is answered once, in order, a
+// conversation is one person's, and its sequences have no gap.
+func CheckOrder(answers []Delivery, accepted map[string][]string) error {
+	sequences, owner, arrived := map[string]int64{}, map[string]string{}, map[string][]string{}
 	for _, answer := range answers {
 		sequences[answer.InteractionID]++
 		if want := sequences[answer.InteractionID]; answer.Sequence != want {
 			return fmt.Errorf("conversation %s: answer %d arrived as number %d", answer.InteractionID, answer.Sequence, want)
 		}
 		var content struct{ Messages []struct{ Text string } }
-		if err := json.Unmarshal(answer.Body, &content); err != nil {
-			return fmt.Errorf("decode answer: %w", err)
+		if err := json.Unmarshal(answer.Body, &content); err != nil || len(content.Messages) == 0 {
+			return fmt.Errorf("decode answer %q: %w", answer.Body, err)
 		}
 		var person string
 		var number int
 		if _, err := fmt.Sscanf(content.Messages[0].Text, "eco: %s message %d", &person, &number); err != nil {
 			return fmt.Errorf("read %q: %w", content.Messages[0].Text, err)
 		}
+		if before, ok := owner[answer.InteractionID]; ok && before != person {
+			return fmt.Errorf("conversation %s is of %s and of %s", answer.InteractionID, before, person)
+		}
+		owner[answer.InteractionID] = person
 		arrived[person] = append(arrived[person], messageOf(person, number))
 	}
-	for _, person := range slices.Sorted(maps.Keys(l.texts)) {
-		if !slices.Equal(l.texts[person], arrived[person]) {
-			return fmt.Errorf("%s: acknowledged were %q, and answered %q", person, l.texts[person], arrived[person])
+	for _, person := range slices.Sorted(maps.Keys(accepted)) {
+		if !slices.Equal(accepted[person], arrived[person]) {
+			return fmt.Errorf("%s: acknowledged were %q, and answered %q", person, accepted[person], arrived[person])
 		}
+	}
+	if len(arrived) != len(accepted) {
+		return fmt.Errorf("%d persons were answered, and %d acknowledged", len(arrived), len(accepted))
 	}
 	return nil
 }
