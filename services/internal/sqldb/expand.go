@@ -21,7 +21,7 @@ var (
 	noTransaction  = regexp.MustCompile(`(?m)^--\s*\+goose\s+NO\s+TRANSACTION`)
 	downAnnotation = regexp.MustCompile(`(?m)^--\s*\+goose\s+Down`)
 	waitsForLocks  = regexp.MustCompile(`(?i)^\s*SET\s+lock_timeout\s*=\s*0\s*$`)
-	raisedOldest   = regexp.MustCompile(`(?i)^\s*UPDATE\s+` + oldestTable + `\s+SET\s+oldest\s*=\s*(\d+)\s*$`)
+	raisedOldest   = regexp.MustCompile(`(?i)^\s*update\s+` + oldestTable + `\s+set\s+oldest\s*=\s*(\d+)\s*$`)
 	createdTable   = regexp.MustCompile(`(?i)^\s*CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?(\w+)`)
 	droppedIndex   = regexp.MustCompile(`(?i)^\s*DROP\s+INDEX\s+CONCURRENTLY\s+IF\s+EXISTS\s+(\w+)`)
 	createdIndex   = regexp.MustCompile(
