@@ -73,7 +73,7 @@ func TestReleaseIsRolledOut(t *testing.T) {
 	require.NoError(t, load.goesOn(ctx))
 	requireDone(t, migrate(ctx, present, database))
 	for process := 0; process < cluster.Size(); process += every {
-		require.NoError(t, cluster.Replace(ctx, process, next))
+		require.NoError(t, cluster.Upgrade(ctx, process, next))
 	}
 	require.NoError(t, load.goesOn(ctx))
 

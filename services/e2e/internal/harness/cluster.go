@@ -172,11 +172,11 @@ func (c *Cluster) KillAndRestart(index int) error {
 // Restart stops a process as an operator does (SIGTERM), starts it again on the
 // same addresses and data, and waits until it is ready.
 func (c *Cluster) Restart(ctx context.Context, index int) error {
-	return c.Replace(ctx, index, c.processes[index].spec.Binary)
+	return c.Upgrade(ctx, index, c.processes[index].spec.Binary)
 }
 
-// Replace is Restart with another binary.
-func (c *Cluster) Replace(ctx context.Context, index int, binary string) error {
+// Upgrade is Restart with another binary.
+func (c *Cluster) Upgrade(ctx context.Context, index int, binary string) error {
 	if err := c.processes[index].Stop(); err != nil {
 		return err
 	}
