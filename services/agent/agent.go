@@ -139,8 +139,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register metrics of agent: %w", err)
 	}
-	recordMetrics, err := record.NewMetrics(deps.Metrics, db)
-	if err != nil {
+	recordMetrics, err := record.NewMetrics(deps.Metrics, db, deps.Clock)
+	if err = errors.Join(err, search.RegisterMetrics(deps.Metrics, db, deps.Clock)); err != nil {
 		return nil, fmt.Errorf("register metrics of agent: %w", err)
 	}
 	callMetrics, err := call.NewMetrics(deps.Metrics)

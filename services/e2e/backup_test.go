@@ -26,13 +26,13 @@ func TestBackupDrill(t *testing.T) {
 	require.NoError(t, err)
 	client, receiver := clientOf(t, prosa), receive(t, nil)
 	setup := setUp(ctx, t, client, receiver.URL)
-	ledger := newLedger()
+	ledger := harness.NewLedger()
 	var senders sync.WaitGroup
 	for person := range persons {
 		senders.Go(func() { sendAll(ctx, client, setup.ChannelID, person, ledger) })
 	}
-	require.NoError(t, ledger.wait(ctx, persons*killMessages/3))
-	before := ledger.counts()
+	require.NoError(t, ledger.Wait(ctx, persons*killMessages/3))
+	before := ledger.Counts()
 	file := filepath.Join(folder, "prosa.tar")
 	run := func(args ...string) {
 		t.Helper()
@@ -54,26 +54,15 @@ func TestBackupDrill(t *testing.T) {
 			return err == nil && len(answer.Contacts) == 1 && answer.Contacts[0].Interactions >= count
 		}, time.Minute, queryPause, "what was acknowledged before the backup was made is in it")
 	}
-	again := newLedger()
+	again := harness.NewLedger()
 	for person := range persons {
 		senders.Go(func() { sendAll(ctx, client, setup.ChannelID, person, again) })
 	}
 	senders.Wait()
-	for person := range again.accepted() {
+	for person := range again.Accepted() {
 		checkHistory(ctx, t, client, setup, person)
 		time.Sleep(queryPause)
 	}
-}
-
-// counts is how many messages of each person were acknowledged so far.
-func (l *ledger) counts() map[string]int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	counts := map[string]int{}
-	for person, texts := range l.texts {
-		counts[person] = len(texts)
-	}
-	return counts
 }
 
 // runBackup backs up as written, beside a process that runs.

@@ -25,20 +25,20 @@ func TestStopUnderLoad(t *testing.T) {
 		prosa := start(t, harness.Spec{Settings: settings})
 		client, receiver := clientOf(t, prosa), receive(t, nil)
 		setup := setUp(ctx, t, client, receiver.URL)
-		ledger := newLedger()
+		ledger := harness.NewLedger()
 		var senders sync.WaitGroup
 		for person := range persons {
 			senders.Go(func() { sendAll(ctx, client, setup.ChannelID, person, ledger) })
 		}
-		require.NoError(t, ledger.wait(ctx, persons*killMessages/4))
+		require.NoError(t, ledger.Wait(ctx, persons*killMessages/4))
 		began := time.Now()
 		require.NoError(t, prosa.Stop(), "exit code 0")
 		require.Less(t, time.Since(began), stopWithin)
 		again(t, prosa)
 		senders.Wait()
 		require.NoError(t, receiver.WaitCount(ctx, persons*killMessages))
-		require.Len(t, ledger.accepted(), persons)
-		checkArrivals(t, receiver, ledger.accepted())
+		require.Len(t, ledger.Accepted(), persons)
+		checkArrivals(t, receiver, ledger.Accepted())
 		require.Len(t, receiver.All(), persons*killMessages, "nothing arrives twice")
 	})
 }

@@ -72,12 +72,12 @@ func TestStoreOutOfReach(t *testing.T) {
 
 	client, receiver := clientOf(t, prosa), receive(t, nil)
 	setup := setUp(ctx, t, client, receiver.URL)
-	ledger := newLedger()
+	ledger := harness.NewLedger()
 	var senders sync.WaitGroup
 	for person := range persons {
 		senders.Go(func() { sendAll(ctx, client, setup.ChannelID, person, ledger) })
 	}
-	require.NoError(t, ledger.wait(ctx, persons*killMessages/4))
+	require.NoError(t, ledger.Wait(ctx, persons*killMessages/4))
 	relay.Cut()
 	until(ctx, t, prosa.Metrics+"/readyz", notReady)
 	until(ctx, t, prosa.HTTP+"/readyz", notReady)
@@ -89,6 +89,6 @@ func TestStoreOutOfReach(t *testing.T) {
 	require.NoError(t, prosa.WaitReady(ctx))
 	senders.Wait()
 	require.NoError(t, receiver.WaitCount(ctx, persons*killMessages))
-	checkArrivals(t, receiver, ledger.accepted())
+	checkArrivals(t, receiver, ledger.Accepted())
 	require.NotContains(t, prosa.Output(), secret)
 }

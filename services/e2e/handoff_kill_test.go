@@ -51,7 +51,7 @@ func TestRepliesKilledUnderLoad(t *testing.T) {
 			require.NoError(t, receiver.WaitCount(ctx, n+1))
 		}
 
-		ledger := newLedger()
+		ledger := harness.NewLedger()
 		var speakers sync.WaitGroup
 		for n := range killHanded {
 			speakers.Go(func() {
@@ -63,13 +63,13 @@ func TestRepliesKilledUnderLoad(t *testing.T) {
 						return status, err
 					})
 					untilAccepted(ctx, func() (int, error) { return reply(ctx, client, path, heard) })
-					ledger.add(handed(n), heard)
+					ledger.Add(handed(n), heard)
 				}
 			})
 		}
 		for kill := range replyKills {
 			at := float64(killHanded*killReplies) * (float64(kill) + random.Float64()) / replyKills
-			require.NoError(t, ledger.wait(ctx, int(at)), "the load stands still")
+			require.NoError(t, ledger.Wait(ctx, int(at)), "the load stands still")
 			require.NoError(t, cluster.KillAndRestart(random.IntN(cluster.Size())))
 			require.NoError(t, cluster.WaitReady(ctx))
 		}
@@ -93,7 +93,7 @@ func TestRepliesKilledUnderLoad(t *testing.T) {
 			require.Equal(t, "human", message.Origin)
 			arrived[delivery.InteractionID] = append(arrived[delivery.InteractionID], message.Text)
 		}
-		accepted := ledger.accepted()
+		accepted := ledger.Accepted()
 		require.Len(t, arrived, len(accepted))
 		for _, texts := range arrived {
 			var person string

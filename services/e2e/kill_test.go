@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -58,7 +57,7 @@ func TestKilledUnderLoad(t *testing.T) {
 		setup, err := client.Create(ctx, "kill-"+strconv.FormatUint(random.Uint64()%1e6, 10), harness.Echo, receiver.URL, false)
 		require.NoError(t, err)
 
-		ledger := newLedger()
+		ledger := harness.NewLedger()
 		var senders sync.WaitGroup
 		for person := range killPersons {
 			senders.Go(func() { sendAll(ctx, client, setup.ChannelID, person, ledger) })
@@ -66,7 +65,7 @@ func TestKilledUnderLoad(t *testing.T) {
 		for kill := range kills {
 			// One kill falls into each fifth of the load, somewhere.
 			at := float64(killPersons*killMessages) * (float64(kill) + random.Float64()) / kills
-			require.NoError(t, ledger.wait(ctx, int(at)), "the load stands still")
+			require.NoError(t, ledger.Wait(ctx, int(at)), "the load stands still")
 			require.NoError(t, cluster.KillAndRestart(random.IntN(cluster.Size())))
 			require.NoError(t, cluster.WaitReady(ctx))
 		}
@@ -74,7 +73,7 @@ func TestKilledUnderLoad(t *testing.T) {
 		t.Logf("%d messages acknowledged, %d answers arrived", killPersons*killMessages, len(receiver.First()))
 		require.NoError(t, ctx.Err(), "the load did not end in time")
 
-		accepted := ledger.accepted()
+		accepted := ledger.Accepted()
 		total := 0
 		for _, texts := range accepted {
 			require.Len(t, texts, killMessages)
@@ -105,65 +104,10 @@ func newRandom(t *testing.T) *rand.Rand {
 
 // sendAll sends a person's messages one after the other, each until it is
 // acknowledged; the key makes repetitions harmless.
-func sendAll(ctx context.Context, client *harness.Client, channelID string, person int, ledger *ledger) {
-	name := fmt.Sprintf("person-%d", person)
+func sendAll(ctx context.Context, client *harness.Client, channelID string, person int, ledger *harness.Ledger) {
 	for i := range killMessages {
-		text := fmt.Sprintf("%s message %d", name, i)
-		for {
-			status, _, err := client.Send(ctx, channelID, name, text, text)
-			if err == nil && status == http.StatusOK {
-				break
-			}
-			select {
-			case <-time.After(20 * time.Millisecond):
-			case <-ctx.Done():
-				return
-			}
-		}
-		ledger.add(name, text)
-	}
-}
-
-// ledger keeps what was acknowledged.
-type ledger struct {
-	mu      sync.Mutex
-	texts   map[string][]string
-	count   int
-	changed chan struct{}
-}
-
-func newLedger() *ledger {
-	return &ledger{texts: map[string][]string{}, changed: make(chan struct{})}
-}
-
-func (l *ledger) add(person, text string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.texts[person] = append(l.texts[person], text)
-	l.count++
-	close(l.changed)
-	l.changed = make(chan struct{})
-}
-
-func (l *ledger) accepted() map[string][]string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.texts
-}
-
-// wait waits until so many messages are acknowledged.
-func (l *ledger) wait(ctx context.Context, count int) error {
-	for {
-		l.mu.Lock()
-		reached, changed := l.count >= count, l.changed
-		l.mu.Unlock()
-		if reached {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
+		if ledger.Say(ctx, []*harness.Client{client}, channelID, fmt.Sprintf("person-%d", person), i) != nil {
+			return // the ledger lacks it
 		}
 	}
 }
@@ -182,31 +126,7 @@ func checkArrivals(t *testing.T, receiver *harness.Receiver, accepted map[string
 	}
 	// A killed process had at most one delivery a conversation under way.
 	require.LessOrEqual(t, repeated, kills*len(accepted))
-	checkOrder(t, receiver, accepted)
-}
-
-// checkOrder compares the first arrivals with what was acknowledged.
-func checkOrder(t *testing.T, receiver *harness.Receiver, accepted map[string][]string) {
-	t.Helper()
-	sequences := map[string]int64{}
-	arrived := map[string][]string{}
-	owner := map[string]string{}
-	for _, delivery := range receiver.First() {
-		sequences[delivery.InteractionID]++
-		require.Equal(t, sequences[delivery.InteractionID], delivery.Sequence, "no gap and no inversion in a conversation")
-		var content struct{ Messages []struct{ Text string } }
-		require.NoError(t, json.Unmarshal(delivery.Body, &content))
-		var person string
-		var number int
-		_, err := fmt.Sscanf(content.Messages[0].Text, "eco: %s message %d", &person, &number)
-		require.NoError(t, err)
-		if previous, ok := owner[delivery.InteractionID]; ok {
-			require.Equal(t, previous, person, "one conversation is one person's")
-		}
-		owner[delivery.InteractionID] = person
-		arrived[person] = append(arrived[person], fmt.Sprintf("%s message %d", person, number))
-	}
-	require.Equal(t, accepted, arrived, "every acknowledged message is answered once, in order")
+	require.NoError(t, harness.CheckOrder(receiver.First(), accepted))
 }
 
 // checkHistory compares what contacts remembers of a person.

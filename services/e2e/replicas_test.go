@@ -43,7 +43,7 @@ func TestReplicasKilledUnderLoad(t *testing.T) {
 	t.Cleanup(client.Close)
 	setup := setUp(ctx, t, client, receiver.URL)
 
-	ledger := newLedger()
+	ledger := harness.NewLedger()
 	talking, quiet := context.WithCancel(ctx)
 	defer quiet()
 	var senders sync.WaitGroup
@@ -57,13 +57,13 @@ func TestReplicasKilledUnderLoad(t *testing.T) {
 	quiet()
 	senders.Wait()
 	require.NoError(t, cluster.WaitReady(ctx))
-	accepted, total := ledger.accepted(), 0
+	accepted, total := ledger.Accepted(), 0
 	for _, texts := range accepted {
 		total += len(texts)
 	}
 	require.Greater(t, total, replicaPersons*replicaKills, "people were answered all the time")
 	require.NoError(t, receiver.WaitCount(ctx, total), "acknowledged messages without an answer")
-	checkOrder(t, receiver, accepted)
+	require.NoError(t, harness.CheckOrder(receiver.First(), accepted))
 	// A process that died had a delivery of each of its lanes under way at most.
 	repeated := len(receiver.All()) - len(receiver.First())
 	require.LessOrEqual(t, repeated, replicaKills*replicaPersons)
@@ -94,8 +94,8 @@ func TestRollingRestart(t *testing.T) {
 	t.Cleanup(client.Close)
 	setup := setUp(ctx, t, client, receiver.URL)
 
-	ledger := newLedger()
-	watch := &faultWatch{}
+	ledger := harness.NewLedger()
+	watch := &harness.Watch{From: http.StatusInternalServerError}
 	talking, quiet := context.WithCancel(ctx)
 	defer quiet()
 	var senders sync.WaitGroup
@@ -108,51 +108,23 @@ func TestRollingRestart(t *testing.T) {
 	}
 	quiet()
 	senders.Wait()
-	accepted, total := ledger.accepted(), 0
+	accepted, total := ledger.Accepted(), 0
 	for _, texts := range accepted {
 		total += len(texts)
 	}
 	require.NoError(t, receiver.WaitCount(ctx, total))
-	checkOrder(t, receiver, accepted)
+	require.NoError(t, harness.CheckOrder(receiver.First(), accepted))
 	require.Equal(t, len(receiver.First()), len(receiver.All()), "what was in flight was finished: nothing arrives twice")
-	require.Empty(t, watch.faults)
-	t.Logf("%d messages, %d times 503 with Retry-After", total, watch.leaving)
+	require.Empty(t, watch.Faults())
+	t.Logf("%d messages, %d times 503 with Retry-After", total, watch.Leaving())
 }
-
-// faultWatch looks at every answer that passes.
-type faultWatch struct {
-	mu      sync.Mutex
-	leaving int
-	faults  []string
-}
-
-// watched has the answers of a client looked at.
-func (w *faultWatch) watched(next http.RoundTripper) http.RoundTripper {
-	return roundTripper(func(request *http.Request) (*http.Response, error) {
-		response, err := next.RoundTrip(request)
-		if err == nil && response.StatusCode >= http.StatusInternalServerError {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			if response.StatusCode == http.StatusServiceUnavailable && response.Header.Get("Retry-After") != "" {
-				w.leaving++
-			} else {
-				w.faults = append(w.faults, response.Status)
-			}
-		}
-		return response, err
-	})
-}
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
 
 // clientsOf makes a client of each gateway; watch may be nil.
-func clientsOf(cluster *harness.Cluster, watch *faultWatch) (clients []*harness.Client) {
+func clientsOf(cluster *harness.Cluster, watch *harness.Watch) (clients []*harness.Client) {
 	for _, gateway := range cluster.Gateways {
 		client := harness.NewClient(gateway)
 		if watch != nil {
-			client.HTTP.Transport = watch.watched(client.HTTP.Transport)
+			watch.Over(client)
 		}
 		clients = append(clients, client)
 	}
@@ -179,28 +151,16 @@ func startReplicated(ctx context.Context, t *testing.T, besides map[string]strin
 
 // converse sends a person's messages, each until one of the gateways has
 // acknowledged it, as long as talking goes on.
-func converse(ctx, talking context.Context, t *testing.T, clients []*harness.Client, channelID string, person int, ledger *ledger) {
+func converse(ctx, talking context.Context, t *testing.T, clients []*harness.Client, channelID string, person int, ledger *harness.Ledger) {
 	for _, client := range clients {
 		defer client.Close()
 	}
 	name := fmt.Sprintf("person-%d", person)
 	for i := 0; talking.Err() == nil; i++ {
-		text := fmt.Sprintf("%s message %d", name, i)
-		for try := person; ; try++ {
-			status, _, err := clients[try%len(clients)].Send(ctx, channelID, name, text, text)
-			if err == nil && status == http.StatusOK {
-				break
-			}
-			if err == nil && status < 500 {
-				t.Errorf("a message was refused with %d", status)
-				return
-			}
-			if ctx.Err() != nil {
-				return
-			}
-			time.Sleep(10 * time.Millisecond)
+		if err := ledger.Say(ctx, clients, channelID, name, i); err != nil {
+			t.Error(err)
+			return
 		}
-		ledger.add(name, text)
 		time.Sleep(betweenWords)
 	}
 }

@@ -44,6 +44,13 @@ func TestDashboardAndAlertsAskForWhatThereIs(t *testing.T) {
 		}
 	}
 
+	documents := documented(t)
+	for name := range values {
+		name = regexp.MustCompile(`_(?:bucket|sum|count)$`).ReplaceAllString(name, "")
+		if strings.HasPrefix(name, "prosa_") {
+			require.Contains(t, documents, name, "no document says what it is")
+		}
+	}
 	asked := expressions(t)
 	require.Greater(t, len(asked), 40)
 	for _, expression := range asked {
@@ -68,6 +75,20 @@ func TestDashboardAndAlertsAskForWhatThereIs(t *testing.T) {
 			}
 		}
 	}
+}
+
+// documented is what the documents for operators say.
+func documented(t *testing.T) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(repository, "services/*/README.md"))
+	require.NoError(t, err)
+	var all strings.Builder
+	for _, file := range append(files, filepath.Join(repository, "deploy/README.md")) {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		all.Write(text)
+	}
+	return all.String()
 }
 
 // expressions are all queries of the dashboard and the rules.

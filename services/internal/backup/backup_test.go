@@ -217,14 +217,21 @@ func TestWhatIsNoBackupChangesNothing(t *testing.T) {
 
 func TestABackupOfANewerSchemaIsRefused(t *testing.T) {
 	dir := t.TempDir()
-	for _, service := range []string{"upper", "lower"} {
-		o := options(dir, service)
-		o.Migrations = schema("00001", "00002")
-		db, err := sqldb.Open(t.Context(), o)
-		require.NoError(t, err)
-		require.NoError(t, db.Close())
+	newer := func(oldest string) {
+		for _, service := range []string{"upper", "lower"} {
+			o := options(dir, service)
+			o.Migrations = schema("00001", "00002")
+			db, err := sqldb.Open(t.Context(), o)
+			require.NoError(t, err)
+			_, err = db.Exec1(t.Context(), "UPDATE schema_program SET oldest = "+oldest) // as a migration does
+			require.NoError(t, errors.Join(err, db.Close()))
+		}
 	}
+	newer("1")
 	_, err := backup.Restore(t.Context(), backupOf(t, dir), target(t.TempDir()), noon)
+	require.NoError(t, err, "this program can work on it")
+	newer("2")
+	_, err = backup.Restore(t.Context(), backupOf(t, dir), target(t.TempDir()), noon)
 	require.ErrorIs(t, err, sqldb.ErrSchemaNew)
 }
 

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	accountsv1 "github.com/prosa-chat/prosa/gen/go/prosa/accounts/v1"
 	channelv1 "github.com/prosa-chat/prosa/gen/go/prosa/channel/v1"
@@ -256,6 +257,22 @@ func TestATraceIsHandedOnWithoutSpans(t *testing.T) {
 	_, err := accountsv1.NewAccountsServiceClient(p.Public()).GetInstance(ctx, &accountsv1.GetInstanceRequest{Instance: "acme"})
 	require.NoError(t, err)
 	require.Equal(t, []string{"0af7651916cd43dd8448eb211c80319c", "0af7651916cd43dd8448eb211c80319c"}, traces)
+}
+
+// TestFieldsOfANewerReleasePass has a caller and a service that know a field more than what is between them, as while a release is rolled
+// out: nobody refuses it, and nobody takes it away.
+func TestFieldsOfANewerReleasePass(t *testing.T) {
+	f := newFixture(t)
+	f.everywhere(t, func(t *testing.T, conn grpc.ClientConnInterface) {
+		unknown := protowire.AppendString(protowire.AppendTag(nil, 1000, protowire.BytesType), "of a later release")
+		request := &channelv1.ReceiveMessageRequest{
+			ChannelId: strings.Repeat("a", 24), ClientIdentifier: "person", Type: "text", Text: "good morning",
+		}
+		request.ProtoReflect().SetUnknown(unknown)
+		response, err := channelv1.NewInboundServiceClient(conn).ReceiveMessage(t.Context(), request)
+		require.NoError(t, err)
+		require.EqualValues(t, unknown, response.ProtoReflect().GetUnknown())
+	})
 }
 
 func TestValidation(t *testing.T) {

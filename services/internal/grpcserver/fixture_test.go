@@ -104,8 +104,11 @@ func (s *services) QueryContacts(ctx context.Context, _ *contactsv1.QueryContact
 	return &contactsv1.QueryContactsResponse{}, s.call(ctx)
 }
 
-func (s *services) ReceiveMessage(ctx context.Context, _ *channelv1.ReceiveMessageRequest) (*channelv1.ReceiveMessageResponse, error) {
-	return &channelv1.ReceiveMessageResponse{Status: "ok"}, s.call(ctx)
+// ReceiveMessage gives back what it does not know of the request.
+func (s *services) ReceiveMessage(ctx context.Context, r *channelv1.ReceiveMessageRequest) (*channelv1.ReceiveMessageResponse, error) {
+	response := &channelv1.ReceiveMessageResponse{Status: "ok"}
+	response.ProtoReflect().SetUnknown(r.ProtoReflect().GetUnknown())
+	return response, s.call(ctx)
 }
 
 // streamDesc serves, as streams, two names that the contract gives an access option: the contract has no stream yet, the chain

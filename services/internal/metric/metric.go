@@ -4,6 +4,7 @@ package metric
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -42,4 +43,12 @@ func Begin(counter *prometheus.CounterVec, values ...string) {
 	for _, value := range values {
 		counter.WithLabelValues(value)
 	}
+}
+
+// Age is for how many seconds the oldest of something has waited, 0 if nothing waits: since is zero then.
+func Age(since, now time.Time) float64 {
+	if since.IsZero() {
+		return 0
+	}
+	return max(0, now.Sub(since).Seconds())
 }

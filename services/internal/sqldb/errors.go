@@ -20,8 +20,8 @@ var (
 	ErrClosed = fmt.Errorf("%w: it is closed", ErrUnavailable)
 	// ErrSchemaOld says that the schema has fewer migrations than the program.
 	ErrSchemaOld = errors.New("schema is older than this program: run `prosa migrate`")
-	// ErrSchemaNew says that the schema has more migrations than the program knows.
-	ErrSchemaNew = errors.New("schema is newer than this program: run the version that migrated it, or a later one")
+	// ErrSchemaNew says that the schema has migrations that the program does not know, after which it cannot work.
+	ErrSchemaNew = errors.New("schema is too new for this program: run the release that migrated it, or a later one")
 
 	errNested   = errors.New("write to store: called inside another write of the same store, which would wait for itself")
 	errRowsOpen = errors.New("write to store: function returned without closing its rows")

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/pressly/goose/v3"
 )
@@ -56,7 +57,10 @@ func migrateSQLite(ctx context.Context, o Options, file string) error {
 	return errors.Join(translate(migrateUp(ctx, o, pool)), pool.Close())
 }
 
-// migrateUp applies what is missing. It does not begin if the schema is newer than the program.
+// lockRetry is the wait before a migration that found a table in use is tried again.
+const lockRetry = 3 * time.Second
+
+// migrateUp applies what is missing. A newer schema stays as it is: an error unless the program can work with it.
 func migrateUp(ctx context.Context, o Options, pool *sql.DB) error {
 	err := checkSchema(ctx, o, pool)
 	if !errors.Is(err, ErrSchemaOld) {
@@ -75,59 +79,31 @@ func migrateUp(ctx context.Context, o Options, pool *sql.DB) error {
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
 	}
-	applied, err := provider.Up(ctx)
-	for _, result := range applied {
-		o.Logger.Info("store migrated", slog.String("store", o.Service), slog.Int64("version", result.Source.Version))
-	}
-	if err != nil {
-		return fmt.Errorf("apply migrations: %w", err)
-	}
-	return nil
-}
-
-// checkSchema compares the versions of schema and program: ErrSchemaOld, ErrSchemaNew, or nil. It changes nothing.
-func checkSchema(ctx context.Context, o Options, pool *sql.DB) error {
-	if o.Migrations == nil {
-		return nil
-	}
-	known, err := listMigrations(o.Migrations, o.dialect())
-	if err != nil {
+	if err := recordOldest(ctx, pool); err != nil {
 		return err
 	}
-	newest := known[len(known)-1].version
-	present, err := schemaVersion(ctx, o, pool)
-	switch {
-	case err != nil:
-		return err
-	case present < newest:
-		return fmt.Errorf("%w (schema is at %d, program at %d)", ErrSchemaOld, present, newest)
-	case present > newest:
-		return fmt.Errorf("%w (schema is at %d, program at %d)", ErrSchemaNew, present, newest)
-	default:
-		return nil
-	}
+	return applyAll(ctx, o, provider)
 }
 
-// schemaVersion is the newest migration applied; 0 for none.
-func schemaVersion(ctx context.Context, o Options, pool *sql.DB) (int64, error) {
-	exists, args := "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1)", []any{versionTable}
-	if o.dialect() == Postgres {
-		exists = "SELECT EXISTS (SELECT 1 FROM pg_tables WHERE tablename = $1 AND schemaname = $2)"
-		args = append(args, o.Service)
+// applyAll applies one migration after the other. One that waits longer than lockTimeout for a table is undone and tried again, for
+// everybody who wants the table after it waits behind it.
+func applyAll(ctx context.Context, o Options, provider *goose.Provider) error {
+	for {
+		applied, err := provider.UpByOne(ctx)
+		switch {
+		case err == nil:
+			o.Logger.Info("store migrated", slog.String("store", o.Service), slog.Int64("version", applied.Source.Version))
+		case errors.Is(err, goose.ErrNoNextVersion):
+			return nil
+		case mayRunAgain(err), stateOf(err) == codeLockNotAvailable:
+			o.Logger.Warn("migration waits for a table that is in use", slog.String("store", o.Service), slog.Duration("again", lockRetry))
+			if err := wait(ctx, o.Clock, lockRetry); err != nil {
+				return fmt.Errorf("apply migrations: %w", err)
+			}
+		default:
+			return fmt.Errorf("apply migrations: %w", err)
+		}
 	}
-	var there bool
-	if err := pool.QueryRowContext(ctx, exists, args...).Scan(&there); err != nil {
-		return 0, fmt.Errorf("find version of schema: %w", err)
-	}
-	if !there {
-		return 0, nil
-	}
-	var version sql.NullInt64
-	err := pool.QueryRowContext(ctx, "SELECT max(version_id) FROM "+versionTable+" WHERE is_applied").Scan(&version)
-	if err != nil {
-		return 0, fmt.Errorf("read version of schema: %w", err)
-	}
-	return version.Int64, nil
 }
 
 type migration struct {
@@ -165,7 +141,8 @@ func listMigrations(migrations fs.FS, dialect Dialect) ([]migration, error) {
 }
 
 // CheckMigrations reports what is wrong with a set of migrations: directories sqlite and postgres must hold files of the same names,
-// numbered 00001, 00002, … without a gap. Every service calls it in a test.
+// numbered 00001, 00002, … without a gap; and those after the first must leave programs of the release before at work, or say that
+// they do not (see checkExpands). It is called for every service in a test.
 func CheckMigrations(migrations fs.FS) error {
 	embedded, err := listMigrations(migrations, SQLite)
 	if err != nil {
@@ -178,7 +155,7 @@ func CheckMigrations(migrations fs.FS) error {
 	if !slices.Equal(embedded, server) {
 		return fmt.Errorf("migrations differ: sqlite has %v, postgres has %v", names(embedded), names(server))
 	}
-	return nil
+	return errors.Join(checkExpands(migrations, SQLite, embedded), checkExpands(migrations, Postgres, server))
 }
 
 func names(list []migration) []string {

@@ -1,8 +1,13 @@
 package sqldb_test
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/fstest"
@@ -25,9 +30,10 @@ func files(pairs ...string) fstest.MapFS {
 }
 
 const (
-	one   = "CREATE TABLE one (id BIGINT NOT NULL PRIMARY KEY);"
-	two   = "CREATE TABLE two (id BIGINT NOT NULL PRIMARY KEY);"
-	wrong = "CREATE TABLE three (id BIGINT NOT NULL PRIMARY KEY); INSERT INTO nowhere VALUES (1);"
+	one    = "CREATE TABLE one (id BIGINT NOT NULL PRIMARY KEY);"
+	two    = "CREATE TABLE two (id BIGINT NOT NULL PRIMARY KEY);"
+	oldest = "UPDATE schema_program SET oldest ="
+	wrong  = "CREATE TABLE three (id BIGINT NOT NULL PRIMARY KEY); INSERT INTO nowhere VALUES (1);"
 )
 
 func TestCheckMigrations(t *testing.T) {
@@ -77,15 +83,120 @@ func TestSchemaOldAndNew(t *testing.T) {
 		require.NoError(t, sqldb.Migrate(ctx, options), "twice")
 		require.NoError(t, open())
 
+		var log strings.Builder
+		options.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		options.Migrations = files("00001_a.sql", one)
+		require.NoError(t, open(), "it takes nothing away")
+		require.Contains(t, log.String(), "schema=2 program=1 oldest=1")
+		require.NoError(t, sqldb.Migrate(ctx, options), "as when a release is taken back")
+		options.MigrateOnOpen = true
+		require.NoError(t, open())
+		options.MigrateOnOpen = false
+
+		options.Migrations = files("00001_a.sql", one, "00002_b.sql", two, "00003_c.sql", "DROP TABLE one;\n"+oldest+" 2;")
+		require.NoError(t, sqldb.Migrate(ctx, options))
+		options.Migrations = files("00001_a.sql", one, "00002_b.sql", two)
+		require.NoError(t, open(), "it knows that the table goes")
 		options.Migrations = files("00001_a.sql", one)
 		err := open()
 		require.ErrorIs(t, err, sqldb.ErrSchemaNew)
-		require.ErrorContains(t, err, "schema is at 2, program at 1")
+		require.ErrorContains(t, err, "schema is at 3, program at 1")
 		require.ErrorIs(t, sqldb.Migrate(ctx, options), sqldb.ErrSchemaNew)
 		options.MigrateOnOpen = true
 		require.ErrorIs(t, open(), sqldb.ErrSchemaNew)
 	})
 }
+
+// TestASchemaThatDoesNotSayIsTooNew has the row go that says which programs can work on a schema.
+func TestASchemaThatDoesNotSayIsTooNew(t *testing.T) {
+	for _, forget := range []string{"DELETE FROM schema_program", "DROP TABLE schema_program"} {
+		testkit.EachEngineOptions(t, files("00001_a.sql", one, "00002_b.sql", two), service, func(t *testing.T, options sqldb.Options) {
+			db, err := sqldb.Open(ctx, options)
+			require.NoError(t, err)
+			_, err = db.Exec1(ctx, forget)
+			require.NoError(t, errors.Join(err, db.Close()))
+			options.Migrations = files("00001_a.sql", one)
+			_, err = sqldb.Open(ctx, options)
+			require.ErrorIs(t, err, sqldb.ErrSchemaNew)
+		})
+	}
+}
+
+func TestMigrationsLeaveOlderProgramsAtWork(t *testing.T) {
+	const (
+		index      = "CREATE INDEX CONCURRENTLY one_i ON one (i);"
+		dropped    = "DROP INDEX CONCURRENTLY IF EXISTS one_i;"
+		unlimited  = "-- +goose NO TRANSACTION\nSET lock_timeout = 0;\n"
+		notAllowed = "older programs may not be able"
+	)
+	for _, good := range []string{
+		two + "CREATE UNIQUE INDEX two_i ON two (i); CREATE INDEX two_j ON two (j);",
+		"ALTER TABLE one ADD COLUMN a TEXT; ALTER TABLE one ADD COLUMN b NUMERIC(3,1) NOT NULL DEFAULT 0;",
+		"ALTER TABLE one ADD COLUMN a TEXT;\n-- +goose Down\nALTER TABLE one DROP COLUMN a;",
+		"-- Next time we DROP TABLE one;\nSELECT 1;",
+		"DROP TABLE one; update schema_program\nset oldest = 2;",
+		unlimited + dropped + index + "RESET lock_timeout;",
+	} {
+		require.NoError(t, sqldb.CheckMigrations(files("00001_a.sql", one, "00002_b.sql", good)), good)
+	}
+	for bad, want := range map[string]string{
+		"DROP TABLE one;":                                                          notAllowed,
+		"ALTER TABLE one DROP COLUMN a;":                                           notAllowed,
+		"alter table one rename column a to b;":                                    notAllowed,
+		"ALTER TABLE one RENAME TO three;":                                         notAllowed,
+		"ALTER TABLE one ALTER COLUMN a TYPE TEXT;":                                notAllowed,
+		"ALTER TABLE one ALTER COLUMN a SET NOT NULL;":                             notAllowed,
+		"ALTER TABLE one ALTER a DROP DEFAULT;":                                    notAllowed,
+		"ALTER TABLE one ADD CONSTRAINT c CHECK (a > 0);":                          notAllowed,
+		"ALTER TABLE one ADD COLUMN a NUMERIC(3,1) NOT NULL;":                      notAllowed,
+		"ALTER TABLE one ADD a INT DEFAULT 0, ADD b INT\nNOT NULL;":                notAllowed,
+		unlimited + dropped + "CREATE UNIQUE INDEX CONCURRENTLY one_i ON one (i);": notAllowed,
+		"CREATE INDEX one_i ON one (i);":                                           "make it CONCURRENTLY",
+		unlimited + index:                                                          "may be there, broken off",
+		"-- +goose NO TRANSACTION\n" + dropped + index:                             "begins with SET lock_timeout = 0",
+		"DROP TABLE one; " + oldest + " 3;":                                        "does not know 3 migrations",
+	} {
+		require.ErrorContains(t, sqldb.CheckMigrations(files("00001_a.sql", one, "00002_b.sql", bad)), want, bad)
+	}
+}
+
+// TestAMigrationStandsInNobodysWay has somebody read a table for long, as a backup does, while a migration wants to change it: those
+// who come after it are kept waiting for a moment only, and it is done when the reader is.
+func TestAMigrationStandsInNobodysWay(t *testing.T) {
+	options := testkit.Options(t, sqldb.Postgres, files("00001_a.sql", one), service)
+	db := testkit.Open(t, options)
+	read, done, ended := make(chan struct{}), make(chan struct{}), make(chan error, 2)
+	go func() {
+		ended <- db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+			var n int
+			err := tx.QueryRowContext(ctx, "SELECT count(*) FROM one").Scan(&n)
+			close(read)
+			<-done
+			return err
+		})
+	}()
+	<-read
+	waits := make(chan struct{}, 1)
+	options.Logger = slog.New(slog.NewTextHandler(writerFunc(func(line []byte) (int, error) {
+		if bytes.Contains(line, []byte("waits for a table that is in use")) {
+			waits <- struct{}{}
+		}
+		return len(line), nil
+	}), nil))
+	options.Migrations = files("00001_a.sql", one, "00002_b.sql", "ALTER TABLE one ADD COLUMN a TEXT;")
+	go func() { ended <- sqldb.Migrate(ctx, options) }()
+	<-waits
+	_, err := db.Exec1(ctx, "INSERT INTO one (id) VALUES (1)")
+	require.NoError(t, err)
+	close(done)
+	require.NoError(t, errors.Join(<-ended, <-ended))
+	_, err = db.Exec1(ctx, "INSERT INTO one (id, a) VALUES (2, 'a')")
+	require.NoError(t, err)
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func TestWrongMigrationLeavesTheOnesBefore(t *testing.T) {
 	testkit.EachEngineOptions(t, files("00001_a.sql", one, "00002_b.sql", wrong), service, func(t *testing.T, options sqldb.Options) {

@@ -36,6 +36,8 @@ const (
 	firstBackoff = 5 * time.Millisecond // doubles with each attempt; the wait is between half of it and all
 
 	lockPoll = 100 * time.Millisecond
+	// lockTimeout is how long a migration waits for a table, and everybody else behind it.
+	lockTimeout = 500 * time.Millisecond
 )
 
 // server is a store in a PostgreSQL schema.
@@ -143,7 +145,7 @@ func migratePostgres(ctx context.Context, o Options) error {
 		return nil
 	}
 	// A migration may take longer than a statement.
-	pool, _, err := connectPostgres(o, map[string]string{"statement_timeout": "0"})
+	pool, _, err := connectPostgres(o, map[string]string{"statement_timeout": "0", "lock_timeout": milliseconds(lockTimeout)})
 	if err != nil {
 		return err
 	}

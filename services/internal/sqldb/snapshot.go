@@ -54,9 +54,12 @@ func visitorPragmas() url.Values {
 	}
 }
 
-// VerifyFile reports whether a file is a sound store whose schema this program knows, or can bring to its own. ErrSchemaNew, or what
+// VerifyFile reports whether a file is a sound store on whose schema this program can work, or which it can bring to its own. ErrSchemaNew, or what
 // SQLite finds wrong in it. Nobody may use the file meanwhile.
 func VerifyFile(ctx context.Context, o Options, file string) (err error) {
+	if err := o.complete(); err != nil {
+		return err
+	}
 	pool, err := openPool(file, 1, 0, visitorPragmas())
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -125,8 +126,8 @@ func TestOverlaysHaveWhatTheyPromise(t *testing.T) {
 	}
 	for overlay, want := range map[string]map[string]int{
 		"embedded":    {"Namespace": 1, "StatefulSet": 1, "Service": 1, "ServiceAccount": 1, "NetworkPolicy": 1},
-		"postgres":    with(five, map[string]int{"Service": 7, "ServiceAccount": 7, "NetworkPolicy": 7, "StatefulSet": 1}),
-		"postgres-ha": with(five, map[string]int{"Service": 6, "ServiceAccount": 6, "NetworkPolicy": 6}),
+		"postgres":    with(five, map[string]int{"Service": 7, "ServiceAccount": 7, "NetworkPolicy": 8, "StatefulSet": 1}),
+		"postgres-ha": with(five, map[string]int{"Service": 6, "ServiceAccount": 6, "NetworkPolicy": 7}),
 	} {
 		require.Equal(t, want, count(render(t, overlay)), overlay)
 	}
@@ -239,6 +240,7 @@ func TestPodsAreHardened(t *testing.T) {
 				require.NotNil(t, c.ReadinessProbe, at)
 				require.NotNil(t, c.LivenessProbe, at)
 				if c.Name == "prosa" {
+					require.False(t, *pod.EnableServiceLinks, "%s: the service prosa would become variables PROSA_…", at)
 					require.Equal(t, "livez", *c.LivenessProbe.GRPC.Service, "a store that is away restarts nobody")
 					require.Equal(t, "readyz", *c.ReadinessProbe.GRPC.Service)
 					require.Greater(t, *pod.TerminationGracePeriodSeconds, int64(25+10), "the drain and the stop fit in")
@@ -300,6 +302,7 @@ func TestReferencesAreMet(t *testing.T) {
 			}
 		}
 		for _, budget := range of[*policy.PodDisruptionBudget](objects) {
+			require.Equal(t, policy.AlwaysAllow, *budget.Spec.UnhealthyPodEvictionPolicy, "a store that is away keeps no node from being emptied")
 			require.Len(t, selects(budget.Name, budget.Spec.Selector), 1)
 		}
 		for _, rule := range of[*networking.NetworkPolicy](objects) {
@@ -357,6 +360,73 @@ func TestTargetsAreServices(t *testing.T) {
 		}
 		require.Equal(t, 4, targets)
 	}
+}
+
+// TestRolesKnowNoMoreThanTheyNeed checks which of the keys each role gets, and who may reach PostgreSQL.
+func TestRolesKnowNoMoreThanTheyNeed(t *testing.T) {
+	stored := []string{"PROSA_DATABASE_URL", "PROSA_SECRET_KEY"}
+	want := map[string][]string{
+		"accounts": append([]string{"PROSA_ROOT_KEY"}, stored...), "contacts": stored, "agent": stored, "channel": stored, "migrate": stored, "gateway": nil,
+	}
+	for _, overlay := range []string{"postgres", "postgres-ha"} {
+		objects := render(t, overlay)
+		for _, w := range workloads(objects) {
+			role, part := w.template.Labels["app.kubernetes.io/component"]
+			if !part {
+				continue // PostgreSQL
+			}
+			var got []string
+			for _, env := range w.template.Spec.Containers[0].Env {
+				if from := env.ValueFrom.SecretKeyRef; from.Optional == nil || !*from.Optional {
+					got = append(got, env.Name)
+				}
+			}
+			require.ElementsMatch(t, want[role], got, role)
+			reaches := slices.ContainsFunc(of[*networking.NetworkPolicy](objects), func(p *networking.NetworkPolicy) bool {
+				selector, err := meta.LabelSelectorAsSelector(&p.Spec.PodSelector)
+				require.NoError(t, err)
+				return selector.Matches(labels.Set(w.template.Labels)) && slices.ContainsFunc(p.Spec.Egress, func(r networking.NetworkPolicyEgressRule) bool {
+					return slices.ContainsFunc(r.Ports, func(port networking.NetworkPolicyPort) bool { return port.Port.IntValue() == 5432 })
+				})
+			})
+			require.Equal(t, want[role] != nil, reaches, role)
+		}
+	}
+}
+
+// TestPostgresHasConnectionsForAll counts those of as many processes as the autoscalers may start, and of those that are being replaced.
+func TestPostgresHasConnectionsForAll(t *testing.T) {
+	source, err := os.ReadFile("../../internal/sqldb/postgres.go")
+	require.NoError(t, err)
+	number := func(pattern, text string) int {
+		found := regexp.MustCompile(pattern).FindStringSubmatch(text)
+		require.NotNil(t, found, pattern)
+		n, err := strconv.Atoi(found[1])
+		require.NoError(t, err)
+		return n
+	}
+	const (
+		session = 1  // that of a process outside the pool, for what others tell it
+		others  = 10 // migrations, a backup, a person
+	)
+	each := number(`defaultPoolSize\s+= (\d+)`, string(source)) + session
+	objects, needed := render(t, "postgres"), others
+	for _, scaler := range of[*autoscaling.HorizontalPodAutoscaler](objects) {
+		if scaler.Spec.ScaleTargetRef.Name != "prosa-gateway" {
+			needed += (int(scaler.Spec.MaxReplicas) + 1) * each
+		}
+	}
+	server := of[*apps.StatefulSet](objects)[0].Spec.Template.Spec.Containers[0]
+	require.GreaterOrEqual(t, number(`max_connections=(\d+)`, strings.Join(server.Args, " ")), needed)
+	readme, err := os.ReadFile(filepath.Join(deploy, "kubernetes/README.md"))
+	require.NoError(t, err)
+	needed = others
+	for _, scaler := range of[*autoscaling.HorizontalPodAutoscaler](render(t, "postgres-ha")) {
+		if scaler.Spec.ScaleTargetRef.Name != "prosa-gateway" {
+			needed += (int(scaler.Spec.MaxReplicas) + 1) * each
+		}
+	}
+	require.GreaterOrEqual(t, number("`max_connections` of (\\d+)", string(readme)), needed, "what the document asks of a PostgreSQL elsewhere")
 }
 
 // TestSettingsExist checks every environment variable against what the program knows.

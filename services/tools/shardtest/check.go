@@ -17,9 +17,9 @@ import (
 // column is what every table is spread by.
 const column = "instance"
 
-// shared are the tables that belong to no instance: who migrated the schema, and who does a work for all instances. On a cluster they
+// shared are the tables that belong to no instance: who migrated the schema, and for whom, and who does a work for all instances. On a cluster they
 // are not spread.
-var shared = []string{"goose_db_version", "worker_lease"}
+var shared = []string{"goose_db_version", "schema_program", "worker_lease"}
 
 // check gives what is wrong with a statement, sorted; nothing if it does not read or write rows. It is right when
 //   - each table, wherever it stands in the statement, has its instance equal to a value that was given, or to the instance of

@@ -40,8 +40,10 @@ var exceptions = []exception{
 
 	{`FROM pending_record WHERE (instance, conversation_id, turn_number) > ($1, $2, $3)`, []string{"pending_record"},
 		"the turns that contacts does not have yet, for the one worker that gives them"},
-	{`SELECT count(*) FROM (SELECT 1 AS one FROM pending_record LIMIT $1)`, []string{"pending_record"},
-		"a metric: turns that contacts does not have yet"},
+	{`SELECT count(*) FROM (SELECT 1 AS one FROM pending_record LIMIT $1)`, []string{"pending_record", "turn"},
+		"a metric: turns that contacts does not have yet, and the age of the oldest"},
+	{`FROM (SELECT instance, turn_id FROM search_pending LIMIT $1)`, []string{"search_pending", "turn"},
+		"a metric: the age of the oldest turn that is not in the index yet"},
 	{`FROM search_pending p LEFT JOIN turn t ON`, []string{"search_pending", "turn", "conversation"},
 		"the turns that are not in the index yet, for the workers that put them there"},
 	{`FROM search_text WHERE grams @> `, []string{"search_text"},

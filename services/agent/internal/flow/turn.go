@@ -406,6 +406,10 @@ func (r *run) finish() *Result {
 	if values := r.scope.Context(); len(values) > 0 {
 		state.Context = &structpb.Struct{Fields: values}
 	}
+	// What a newer release keeps there stays, while both are at work.
+	if kept := r.turn.State.ProtoReflect().GetUnknown(); len(kept) > 0 {
+		state.ProtoReflect().SetUnknown(kept)
+	}
 	r.result.State = state
 	return &r.result
 }

@@ -37,7 +37,7 @@ func TestTurnsOfErasedAttendances(t *testing.T) {
 		require.Equal(t, map[string][]int64{"acme/c1": {1, 2}, "acme/c4": {1}}, f.ledger.kept)
 		require.Equal(t, []int{6}, f.ledger.calls)
 		require.Zero(t, f.pending(t))
-		require.Equal(t, map[string]float64{"recorded": 3, "postponed": 0, "refused": 3, "pending": 0}, f.counts(t))
+		require.Equal(t, map[string]float64{"recorded": 3, "postponed": 0, "refused": 3, "record_pending": 0, "oldest_record_seconds": 0}, f.counts(t))
 		var refused int
 		require.NoError(t, f.db.Reader().QueryRowContext(t.Context(),
 			`SELECT count(*) FROM refused_record WHERE instance = 'acme' AND code = 'ATTENDANCE_NOT_FOUND'`).Scan(&refused))

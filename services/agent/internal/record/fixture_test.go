@@ -161,7 +161,7 @@ func eachEngine(t *testing.T, test func(t *testing.T, f *fixture)) {
 
 func (f *fixture) newRecorder(t *testing.T, s Store, holder string, registerer prometheus.Registerer) *Recorder {
 	t.Helper()
-	metrics, err := NewMetrics(registerer, s)
+	metrics, err := NewMetrics(registerer, s, f.clock)
 	require.NoError(t, err)
 	return NewRecorder(Deps{
 		Store: s, Contacts: f.ledger, Clock: f.clock, Logger: slog.New(slog.NewTextHandler(f.logs, nil)), Metrics: metrics, Holder: holder,
@@ -205,12 +205,12 @@ func (f *fixture) runOnce(t *testing.T) {
 
 func (f *fixture) pending(t *testing.T) int {
 	t.Helper()
-	n, err := f.store.CountRecords(t.Context(), 1_000_000)
+	n, _, err := f.store.CountRecords(t.Context(), 1_000_000)
 	require.NoError(t, err)
 	return n
 }
 
-// counts are the values of prosa_agent_records_total by outcome, and of prosa_agent_record_pending.
+// counts are the values of prosa_agent_records_total by outcome, and of the gauges.
 func (f *fixture) counts(t *testing.T) map[string]float64 {
 	t.Helper()
 	families, err := f.metrics.Gather()
@@ -219,7 +219,7 @@ func (f *fixture) counts(t *testing.T) map[string]float64 {
 	for _, family := range families {
 		for _, m := range family.GetMetric() {
 			if m.GetGauge() != nil {
-				got["pending"] = m.GetGauge().GetValue()
+				got[strings.TrimPrefix(family.GetName(), "prosa_agent_")] = m.GetGauge().GetValue()
 			}
 			for _, label := range m.GetLabel() {
 				got[label.GetValue()] = m.GetCounter().GetValue()

@@ -45,7 +45,7 @@ type Store interface {
 	PendingRecords(ctx context.Context, after store.RecordKey, limit int) ([]store.PendingRecord, error)
 	Said(ctx context.Context, instance string, turnIDs []string) (map[string]store.Said, error)
 	Ends(ctx context.Context, instance string, conversations []string) (map[string]store.End, error)
-	CountRecords(ctx context.Context, limit int) (int, error)
+	CountRecords(ctx context.Context, limit int) (count int, oldest time.Time, err error)
 	DeleteRecords(ctx context.Context, lease store.Lease, instance string, keys []store.RecordKey) error
 	PostponeRecord(ctx context.Context, lease store.Lease, key store.RecordKey, retry time.Time) error
 	RefuseRecord(ctx context.Context, lease store.Lease, key store.RecordKey, code string, now time.Time) error

@@ -89,17 +89,6 @@ func (s *Store) Said(ctx context.Context, instance string, turnIDs []string) (ma
 	return turns, nil
 }
 
-const countRecords = `SELECT count(*) FROM (SELECT 1 AS one FROM pending_record LIMIT $1) AS p`
-
-// CountRecords counts the pending records, and stops at limit.
-func (s *Store) CountRecords(ctx context.Context, limit int) (int, error) {
-	var n int
-	if err := s.db.Reader().QueryRowContext(ctx, countRecords, limit).Scan(&n); err != nil {
-		return 0, fmt.Errorf("count pending records: %w", err)
-	}
-	return n, nil
-}
-
 // holdsLease ends the statements that only the holder of a lease may run; $3, $4 and $5 are the lease's name, holder and epoch.
 const holdsLease = `EXISTS (SELECT 1 FROM worker_lease WHERE instance = '' AND name = $3 AND holder = $4 AND epoch = $5)`
 

@@ -50,6 +50,8 @@ type searchIndex interface {
 	// conversations, and what is in Unindexed.
 	fresh() string
 	unindexed() string
+	// oldest is a query for when the first turn was made that waits for indexTurns, of at most $1 in any instance.
+	oldest() string
 }
 
 // IndexTurns puts up to limit finished turns into the index that SearchConversations uses, and the conversations that they opened into

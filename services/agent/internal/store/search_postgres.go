@@ -199,3 +199,8 @@ func (postgresIndex) unindexed() string {
 JOIN turn t ON t.instance = $1 AND t.id = p.turn_id
 JOIN conversation c ON c.instance = $1 AND c.id = p.conversation_id`
 }
+
+func (postgresIndex) oldest() string {
+	return `SELECT min(t.create_time) FROM (SELECT instance, turn_id FROM search_pending LIMIT $1) AS p
+JOIN turn t ON t.instance = p.instance AND t.id = p.turn_id`
+}

@@ -409,3 +409,9 @@ FROM search_mark k JOIN turn t ON t.rowid > k.last_row AND t.rowid <= k.last_row
 JOIN conversation c ON c.instance = t.instance AND c.id = t.conversation_id
 WHERE t.instance = $1`
 }
+
+// oldest looks at the first only: rows are in the order of their commits.
+func (sqliteIndex) oldest() string {
+	return `SELECT min(create_time) FROM (SELECT t.create_time FROM turn t WHERE t.rowid > (SELECT last_row FROM search_mark)
+    ORDER BY t.rowid LIMIT min($1, 1)) AS t`
+}

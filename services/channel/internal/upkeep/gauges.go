@@ -9,6 +9,7 @@ import (
 
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
 	"github.com/prosa-chat/prosa/services/internal/clock"
+	"github.com/prosa-chat/prosa/services/internal/metric"
 )
 
 const (
@@ -66,8 +67,8 @@ func (g *Gauges) Collect(to chan<- prometheus.Metric) {
 	}
 	gauge(g.messages, float64(b.Messages))
 	gauge(g.deliveries, float64(b.Deliveries))
-	gauge(g.messageAge, age(b.OldestMessage, now))
-	gauge(g.deliveryAge, age(b.OldestDelivery, now))
+	gauge(g.messageAge, metric.Age(b.OldestMessage, now))
+	gauge(g.deliveryAge, metric.Age(b.OldestDelivery, now))
 	gauge(g.parked, float64(b.Parked))
 }
 
@@ -85,11 +86,4 @@ func (g *Gauges) backlog() (store.Backlog, time.Time) {
 	}
 	g.counted = now
 	return g.last, now
-}
-
-func age(since, now time.Time) float64 {
-	if since.IsZero() {
-		return 0
-	}
-	return max(0, now.Sub(since).Seconds())
 }

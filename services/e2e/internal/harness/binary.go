@@ -12,15 +12,16 @@ import (
 )
 
 // Build makes the binary anew in a temporary folder and gives its path; remove
-// takes the folder away.
-func Build(ctx context.Context) (path string, remove func(), err error) {
+// takes the folder away. The flags are those of go build.
+func Build(ctx context.Context, flags ...string) (path string, remove func(), err error) {
 	folder, err := os.MkdirTemp("", "prosa-e2e-")
 	if err != nil {
 		return "", nil, fmt.Errorf("make folder: %w", err)
 	}
 	remove = func() { _ = os.RemoveAll(folder) } // a temporary folder left behind does no harm
 	path = filepath.Join(folder, "prosa")
-	command := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/prosa-chat/prosa/services/cmd/prosa")
+	arguments := append(append([]string{"build"}, flags...), "-o", path, "github.com/prosa-chat/prosa/services/cmd/prosa")
+	command := exec.CommandContext(ctx, "go", arguments...)
 	if output, err := command.CombinedOutput(); err != nil {
 		remove()
 		return "", nil, fmt.Errorf("build prosa: %w\n%s", err, output)

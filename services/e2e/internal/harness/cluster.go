@@ -172,10 +172,17 @@ func (c *Cluster) KillAndRestart(index int) error {
 // Restart stops a process as an operator does (SIGTERM), starts it again on the
 // same addresses and data, and waits until it is ready.
 func (c *Cluster) Restart(ctx context.Context, index int) error {
+	return c.Upgrade(ctx, index, c.processes[index].spec.Binary)
+}
+
+// Upgrade is Restart with another binary.
+func (c *Cluster) Upgrade(ctx context.Context, index int, binary string) error {
 	if err := c.processes[index].Stop(); err != nil {
 		return err
 	}
-	process, err := c.processes[index].Again()
+	spec := c.processes[index].spec
+	spec.Binary = binary
+	process, err := Launch(spec)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,7 +35,8 @@ type Spec struct {
 	// Roles are those to serve; none means all.
 	Roles []string
 	// Settings are settings by flag name. Addresses, keys and the permission
-	// to reach loopback over http are added.
+	// to reach loopback over http are added; keys that the roles do not need
+	// are taken away.
 	Settings map[string]string
 }
 
@@ -87,6 +89,14 @@ func Launch(spec Spec) (*Process, error) {
 	}
 	for name, value := range spec.Settings {
 		settings[name] = value
+	}
+	// As in deploy/kubernetes: a role gets the keys that it needs.
+	if len(spec.Roles) > 0 && !slices.Contains(spec.Roles, "accounts") {
+		delete(settings, "root-key")
+	}
+	if slices.Equal(spec.Roles, []string{"gateway"}) {
+		delete(settings, "secret-key")
+		delete(settings, "database-url")
 	}
 
 	p := &Process{

@@ -27,6 +27,13 @@ func (words) Head(id, identifier string) string { return id + "|" + strings.ToLo
 // index puts all turns into the index, after contacts has got them.
 func (f *fixture) index(t *testing.T) {
 	t.Helper()
+	f.handOver(t)
+	f.indexOnly(t)
+}
+
+// handOver gives all pending records to contacts.
+func (f *fixture) handOver(t *testing.T) {
+	t.Helper()
 	records, err := f.store.PendingRecords(t.Context(), store.RecordKey{}, 100_000)
 	require.NoError(t, err)
 	lease, held := f.takeLease(t, "h", start)
@@ -38,7 +45,6 @@ func (f *fixture) index(t *testing.T) {
 	for instance, keys := range byInstance {
 		require.NoError(t, f.store.DeleteRecords(t.Context(), lease, instance, keys))
 	}
-	f.indexOnly(t)
 }
 
 func (f *fixture) indexOnly(t *testing.T) {

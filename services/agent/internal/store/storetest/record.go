@@ -91,7 +91,7 @@ func turnsAreReadByID(t *testing.T, f *fixture) {
 func recordsAreCountedUpToALimit(t *testing.T, f *fixture) {
 	f.createAgent(t, "acme", "a1")
 	for want := range 3 {
-		n, err := f.store.CountRecords(t.Context(), 2)
+		n, _, err := f.store.CountRecords(t.Context(), 2)
 		require.NoError(t, err)
 		require.Equal(t, min(want, 2), n)
 		f.converse(t, "acme", "c"+strconv.Itoa(want), 1)

@@ -56,6 +56,7 @@ func Run(t *testing.T, open func(t *testing.T) *sqldb.DB) {
 		"RecordsComeInOrder":              recordsComeInOrder,
 		"TurnsAreReadByID":                turnsAreReadByID,
 		"RecordsAreCountedUpToALimit":     recordsAreCountedUpToALimit,
+		"TheOldestThatWaitsIsKnown":       theOldestThatWaitsIsKnown,
 		"RecordsAreDeletedUnderTheLease":  recordsAreDeletedUnderTheLease,
 		"RecordIsPostponed":               recordIsPostponed,
 		"RecordIsRefused":                 recordIsRefused,

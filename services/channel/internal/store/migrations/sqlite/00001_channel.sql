@@ -132,6 +132,9 @@ CREATE TABLE delivery (
     PRIMARY KEY (instance, endpoint_id, interaction_id, sequence)
 );
 CREATE UNIQUE INDEX delivery_by_id ON delivery (instance, id);
+-- Deliveries that are dead, of one endpoint and of all. An index of a rare state costs the others only the look at their state.
+CREATE INDEX delivery_dead ON delivery (instance, endpoint_id, id) WHERE state = 'DEAD';
+CREATE INDEX delivery_dead_by_id ON delivery (instance, id) WHERE state = 'DEAD';
 
 CREATE TABLE idempotency (
     instance    TEXT   NOT NULL,

@@ -1,8 +1,4 @@
 -- +goose Up
--- Deliveries that are dead, of one endpoint and of all. An index of a rare state costs the others only the look at their state.
-CREATE INDEX delivery_dead ON delivery (instance, endpoint_id, id) WHERE state = 'DEAD';
-CREATE INDEX delivery_dead_by_id ON delivery (instance, id) WHERE state = 'DEAD';
-
 -- What is to be sent again of one conversation to one endpoint. Its deliveries are PENDING although their sequence <= settled_seq of
 -- their lane. A row stays when nothing is left, so that its epoch never begins anew.
 CREATE TABLE redelivery_lane (
@@ -32,5 +28,3 @@ CREATE TABLE redelivery (
 -- +goose Down
 DROP TABLE redelivery;
 DROP TABLE redelivery_lane;
-DROP INDEX delivery_dead_by_id;
-DROP INDEX delivery_dead;
