@@ -1,6 +1,11 @@
 package sqldb
 
-import "errors"
+import (
+	"errors"
+	"testing"
+
+	"modernc.org/libc"
+)
 
 // FailNow makes the store believe that its disk failed.
 func FailNow(db *DB) { db.engine.(*embedded).writer.fail(errors.New("disk on fire")) }
@@ -20,4 +25,13 @@ func (b *Batcher[O]) Waiting() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.waiting)
+}
+
+// OnLogWrite has each write that goes to the system for a log go through a function, until the end of the test.
+func OnLogWrite(t *testing.T, do func(n int32, write func() int32) int32) {
+	original := plain.write
+	plain.write = func(tls *libc.TLS, file, buffer uintptr, n int32, offset int64) int32 {
+		return do(n, func() int32 { return original(tls, file, buffer, n, offset) })
+	}
+	t.Cleanup(func() { plain.write = original })
 }

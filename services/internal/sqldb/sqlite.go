@@ -43,6 +43,9 @@ func openSQLite(ctx context.Context, o Options, m *metrics) (_ engine, err error
 			err = errors.Join(err, unlock())
 		}
 	}()
+	if err := registerGatheringLog(); err != nil {
+		return nil, err
+	}
 	if err := migrateSQLite(ctx, o, path); err != nil {
 		return nil, err
 	}
@@ -91,6 +94,7 @@ func claimFile(o Options) (path string, unlock func() error, err error) {
 func writerPragmas() url.Values {
 	return url.Values{
 		"_dqs": {"0"},
+		"vfs":  {gatheringLog},
 		"_pragma": {
 			"busy_timeout(" + busyTimeout + ")",
 			"journal_mode(WAL)",

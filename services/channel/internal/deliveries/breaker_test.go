@@ -41,7 +41,7 @@ func TestADeadEndpointCostsOneProbeAtATimeWithGrowingWaits(t *testing.T) {
 	}
 	require.Equal(t, maxProbe, wait)
 	require.Equal(t, 1, e.enter("a", 1))
-	require.False(t, e.again(t.Context(), "a"), "nobody waits for the end of a probe")
+	require.False(t, e.again(t.Context(), "a", false), "nobody waits for the end of a probe")
 	e.leave("a", 1)
 	require.Equal(t, 1, e.room("a"), "a probe that was not made can be made")
 	e.exchange(1, taken)

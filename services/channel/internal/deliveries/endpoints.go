@@ -24,6 +24,8 @@ type endpoints struct {
 type endpoint struct {
 	breaker
 	inFlight int
+	// expected are lanes that will ask for their first exchange soon.
+	expected int
 	// waiters are lanes that are held and wait for their next exchange, first
 	// come first. They come before lanes in the store.
 	waiters []chan bool
@@ -75,17 +77,51 @@ func (k *endpoint) enter(n int) {
 	k.probing = k.probing || (n > 0 && k.open())
 }
 
+// ahead is for how many times as many lanes as may have an exchange at once a
+// place is promised besides. They wait for it in memory, which costs less than
+// to write them down as due and to claim them again.
+const ahead = 4
+
+// expect promises a lane a place as soon as there is one, unless too many wait,
+// or the receiver is not well. Whoever is expected comes by again, or is taken
+// back by unexpect.
+func (e *endpoints) expect(id string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	known := e.of(id)
+	if known.open() || known.expected+len(known.waiters) >= ahead*known.most(e.clock.Now()) {
+		e.forget(id, known)
+		return false
+	}
+	known.expected++
+	return true
+}
+
+// unexpect takes back what expect promised.
+func (e *endpoints) unexpect(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	known := e.of(id)
+	known.expected--
+	e.forget(id, known)
+}
+
 // again takes the place for the next exchange of a lane that is held, and waits
-// for it. It reports false if there will be none soon, or ctx ended.
-func (e *endpoints) again(ctx context.Context, id string) bool {
+// for it; expected says that it is the first. It reports false if there will be
+// none soon, or ctx ended.
+func (e *endpoints) again(ctx context.Context, id string, expected bool) bool {
 	e.mu.Lock()
 	known := e.of(id)
+	if expected {
+		known.expected--
+	}
 	if known.room(e) > 0 {
 		known.enter(1)
 		e.mu.Unlock()
 		return true
 	}
 	if known.open() || known.most(e.clock.Now()) == 0 {
+		e.forget(id, known)
 		e.mu.Unlock()
 		return false
 	}
@@ -145,7 +181,7 @@ func (e *endpoints) leave(id string, n int) (worth bool) {
 // forget drops an endpoint of which there is nothing to know; the caller holds
 // the lock.
 func (e *endpoints) forget(id string, known *endpoint) {
-	if known.inFlight == 0 && len(known.waiters) == 0 && known.pristine(e.clock.Now()) {
+	if known.inFlight == 0 && known.expected == 0 && len(known.waiters) == 0 && known.pristine(e.clock.Now()) {
 		delete(e.known, id)
 	}
 }

@@ -68,7 +68,7 @@ func TestAnIdleEndpointIsForgotten(t *testing.T) {
 	require.Len(t, e.known, 1)
 	e.exchange(1, taken)
 	require.Empty(t, e.known)
-	require.True(t, e.again(t.Context(), "a"))
+	require.True(t, e.again(t.Context(), "a", false))
 	e.leave("a", 1)
 	require.Empty(t, e.known)
 }
@@ -78,7 +78,7 @@ func TestALaneThatIsHeldWaitsForItsNextExchange(t *testing.T) {
 	require.Equal(t, 1, e.enter("a", 1))
 	got := make(chan bool)
 	wait := func(ctx context.Context, waiters int) {
-		go func() { got <- e.again(ctx, "a") }()
+		go func() { got <- e.again(ctx, "a", false) }()
 		require.Eventually(t, func() bool { e.mu.Lock(); defer e.mu.Unlock(); return len(e.known["a"].waiters) == waiters }, time.Minute, time.Millisecond)
 	}
 	wait(t.Context(), 1)
@@ -99,14 +99,14 @@ func TestLanesThatAreHeldAreSentAwayWhenTheReceiverWantsQuiet(t *testing.T) {
 	require.Equal(t, 1, e.enter("a", 1))
 	got := make(chan bool)
 	for range 2 {
-		go func() { got <- e.again(t.Context(), "a") }()
+		go func() { got <- e.again(t.Context(), "a", false) }()
 	}
 	require.Eventually(t, func() bool { e.mu.Lock(); defer e.mu.Unlock(); return len(e.known["a"].waiters) == 2 }, time.Minute, time.Millisecond)
 	e.learn("a", webhook.Outcome{StatusCode: http.StatusServiceUnavailable, SlowDown: true, RetryAfter: time.Second})
 	e.leave("a", 1)
 	require.False(t, <-got)
 	require.False(t, <-got)
-	require.False(t, e.again(t.Context(), "a"), "and so is who comes then")
+	require.False(t, e.again(t.Context(), "a", false), "and so is who comes then")
 	e.clock.Advance(time.Second)
-	require.True(t, e.again(t.Context(), "a"))
+	require.True(t, e.again(t.Context(), "a", false))
 }

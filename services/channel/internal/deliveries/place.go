@@ -48,17 +48,27 @@ type place struct {
 	worker   *Worker
 	endpoint store.Endpoint
 	held     bool
+	// expected says that it is promised, and the lane has not come for it.
+	expected bool
 }
 
 // take takes the place, unless it is held, and may wait for it. It reports false
 // if there will be none soon, or ctx ended.
 func (p *place) take(ctx context.Context) bool {
-	p.held = p.held || p.worker.endpoints.again(ctx, p.endpoint.ID)
+	if !p.held {
+		expected := p.expected
+		p.expected = false
+		p.held = p.worker.endpoints.again(ctx, p.endpoint.ID, expected)
+	}
 	return p.held
 }
 
-// leave gives the place back if it is held.
+// leave gives the place back if it is held or promised.
 func (p *place) leave() {
+	if p.expected {
+		p.expected = false
+		p.worker.endpoints.unexpect(p.endpoint.ID)
+	}
 	if p.held {
 		p.held = false
 		p.worker.Leave(p.endpoint)

@@ -17,12 +17,13 @@ import (
 // storeTimeout bounds what must be written although the work was interrupted.
 const storeTimeout = 5 * time.Second
 
-// work delivers from a lane that this worker holds.
-func (w *Worker) work(l store.Lane) {
+// work delivers from a lane that this worker holds. It has a place at its
+// endpoint if it was claimed; else one was promised.
+func (w *Worker) work(l store.Lane, claimed bool) {
 	stack.Grow()
 	w.lastWork.Store(w.Clock.Now().UnixMicro())
 	defer w.release(l.Instance)
-	place := &place{worker: w, endpoint: store.Endpoint{Instance: l.Instance, ID: l.EndpointID}, held: true}
+	place := &place{worker: w, endpoint: store.Endpoint{Instance: l.Instance, ID: l.EndpointID}, held: claimed, expected: !claimed}
 	defer place.leave()
 	w.metrics.inFlight.Inc()
 	defer w.metrics.inFlight.Dec()

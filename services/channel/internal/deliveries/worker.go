@@ -174,7 +174,7 @@ func (w *Worker) claim(ctx context.Context, claims []store.Claim, ready []store.
 	taken := make(map[string]int, len(claims))
 	for _, l := range lanes {
 		taken[l.EndpointID]++
-		go w.work(l)
+		go w.work(l, true)
 	}
 	satisfied := make(map[string]bool, len(claims))
 	for _, claim := range claims {
@@ -194,11 +194,11 @@ func (w *Worker) claim(ctx context.Context, claims []store.Claim, ready []store.
 
 // Reserve implements turns.Deliveries.
 func (w *Worker) Reserve(endpoint store.Endpoint) (until time.Time, ok bool) {
-	if w.starved.Has(endpoint.Instance) || !w.Enter(endpoint) {
+	if w.starved.Has(endpoint.Instance) || w.waiting.Has(endpoint) || !w.endpoints.expect(endpoint.ID) {
 		return time.Time{}, false // whoever waits longer comes first
 	}
 	if w.pool.Reserve(endpoint.Instance, 1) == 0 {
-		w.Leave(endpoint)
+		w.endpoints.unexpect(endpoint.ID)
 		return time.Time{}, false
 	}
 	return w.keeper.Until(), true
@@ -244,12 +244,12 @@ func (w *Worker) ResumedElsewhere(endpoint store.Endpoint) {
 
 // Unreserve implements turns.Deliveries.
 func (w *Worker) Unreserve(endpoint store.Endpoint) {
-	w.Leave(endpoint)
+	w.endpoints.unexpect(endpoint.ID)
 	w.release(endpoint.Instance)
 }
 
 // Start implements turns.Deliveries.
-func (w *Worker) Start(lane store.Lane) { go w.work(lane) }
+func (w *Worker) Start(lane store.Lane) { go w.work(lane, false) }
 
 // release gives a place of the pool back, and wakes the claimer if lanes wait
 // for one.
