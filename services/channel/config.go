@@ -31,8 +31,9 @@ type Config struct {
 	// AnswerTimeout is how long a call of an integration of version V1 waits for
 	// the agent. Default: 30 s.
 	AnswerTimeout time.Duration
-	// DeliveryPool is how many lanes are delivered from at once; those of one
-	// instance take at most 7 of 8. Default: 2,560.
+	// DeliveryPool is how many lanes are delivered from at once, half of it only
+	// those that need not wait for others at their endpoint; those of one
+	// instance take at most 7 of 8. Default: 1,024.
 	DeliveryPool int
 	// DeliveriesPerEndpoint is how many exchanges may go on with one endpoint.
 	// Default: 64.
@@ -75,7 +76,7 @@ func (c Config) withDefaults() Config {
 	number(&c.TurnPool, 256)
 	rate(&c.EndpointRate, ratelimit.Rate{PerSecond: 1000, Burst: 2000})
 	rate(&c.RefusedRate, ratelimit.Rate{PerSecond: 10, Burst: 50})
-	number(&c.DeliveryPool, 2560)
+	number(&c.DeliveryPool, 1024)
 	number(&c.DeliveriesPerEndpoint, 64)
 	number(&c.RedeliveryPool, 32)
 	number(&c.RedeliveriesPerEndpoint, 4)

@@ -45,7 +45,7 @@ func (e *endpoints) of(id string) *endpoint {
 	return known
 }
 
-// room is how many more exchanges may begin.
+// room is how many more exchanges may begin that nobody else is to have.
 func (e *endpoints) room(id string) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -57,7 +57,7 @@ func (e *endpoints) room(id string) int {
 }
 
 func (k *endpoint) room(e *endpoints) int {
-	return max(0, k.most(e.clock.Now())-k.inFlight-len(k.waiters))
+	return max(0, k.most(e.clock.Now())-k.inFlight-k.expected-len(k.waiters))
 }
 
 // enter takes places for at most n exchanges and returns how many. Each must be
@@ -82,14 +82,19 @@ func (k *endpoint) enter(n int) {
 // to write them down as due and to claim them again.
 const ahead = 4
 
-// expect promises a lane a place as soon as there is one, unless too many wait,
-// or the receiver is not well. Whoever is expected comes by again, or is taken
-// back by unexpect.
-func (e *endpoints) expect(id string) bool {
+// expect promises a lane a place, unless too many have or wait for one, or the
+// receiver is not well. If there is room for lanes that wait, the place may be
+// one that is taken now. Whoever is expected comes by again, or is taken back by
+// unexpect.
+func (e *endpoints) expect(id string, room bool) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	known := e.of(id)
-	if known.open() || known.expected+len(known.waiters) >= ahead*known.most(e.clock.Now()) {
+	most := known.most(e.clock.Now())
+	if room {
+		most *= 1 + ahead
+	}
+	if known.open() || known.inFlight+known.expected+len(known.waiters) >= most {
 		e.forget(id, known)
 		return false
 	}
@@ -97,13 +102,15 @@ func (e *endpoints) expect(id string) bool {
 	return true
 }
 
-// unexpect takes back what expect promised.
-func (e *endpoints) unexpect(id string) {
+// unexpect takes back what expect promised. It reports whether there is then
+// room that is worth a claim.
+func (e *endpoints) unexpect(id string) (worth bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	known := e.of(id)
 	known.expected--
 	e.forget(id, known)
+	return known.worth(e)
 }
 
 // again takes the place for the next exchange of a lane that is held, and waits
@@ -115,12 +122,13 @@ func (e *endpoints) again(ctx context.Context, id string, expected bool) bool {
 	if expected {
 		known.expected--
 	}
-	if known.room(e) > 0 {
+	most := known.most(e.clock.Now())
+	if known.inFlight+len(known.waiters) < most {
 		known.enter(1)
 		e.mu.Unlock()
 		return true
 	}
-	if known.open() || known.most(e.clock.Now()) == 0 {
+	if known.open() || most == 0 {
 		e.forget(id, known)
 		e.mu.Unlock()
 		return false
@@ -173,9 +181,14 @@ func (e *endpoints) leave(id string, n int) (worth bool) {
 		known.waiters[0] <- soon
 		known.waiters = known.waiters[1:]
 	}
-	room := known.room(e)
 	e.forget(id, known)
-	return room > 0 && room >= most/4
+	return known.worth(e)
+}
+
+// worth reports whether there is room that is worth a claim.
+func (k *endpoint) worth(e *endpoints) bool {
+	room := k.room(e)
+	return room > 0 && room >= k.most(e.clock.Now())/4
 }
 
 // forget drops an endpoint of which there is nothing to know; the caller holds

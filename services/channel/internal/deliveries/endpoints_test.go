@@ -110,3 +110,38 @@ func TestLanesThatAreHeldAreSentAwayWhenTheReceiverWantsQuiet(t *testing.T) {
 	e.clock.Advance(time.Second)
 	require.True(t, e.again(t.Context(), "a", false))
 }
+
+func TestAPlaceThatIsPromisedIsNobodyElses(t *testing.T) {
+	e := newKnown(t, 2)
+	require.True(t, e.expect("a", false))
+	require.Equal(t, 1, e.room("a"))
+	require.Equal(t, 1, e.enter("a", 2))
+	require.False(t, e.expect("a", false), "there is no more")
+	for range 2 * ahead {
+		require.True(t, e.expect("a", true), "but for lanes that wait")
+	}
+	require.False(t, e.expect("a", true))
+	require.Zero(t, e.enter("a", 1))
+
+	// Whoever comes for what was promised has it, however many are still to come.
+	require.True(t, e.again(t.Context(), "a", true))
+	require.False(t, e.leave("a", 1), "others are expected")
+	require.True(t, e.again(t.Context(), "a", false), "a lane that is held need not wait for those")
+	for range 2 * ahead {
+		e.unexpect("a")
+	}
+	e.leave("a", 1)
+	require.True(t, e.leave("a", 1))
+	require.Empty(t, e.known)
+}
+
+func TestNoPlaceIsPromisedAtAReceiverThatIsNotWell(t *testing.T) {
+	e := newKnown(t, 4)
+	require.True(t, e.expect("a", true))
+	e.exchange(tripAfter, failed)
+	require.False(t, e.expect("a", true))
+	require.False(t, e.again(t.Context(), "a", true), "nor is a promise kept")
+	e.clock.Advance(minProbe)
+	require.False(t, e.expect("a", true), "a probe is for the claimer to make")
+	require.Equal(t, 1, e.enter("a", 4))
+}

@@ -21,6 +21,13 @@ func (w *Worker) Leave(e store.Endpoint) {
 	}
 }
 
+// unexpect takes back the promise of a place, and wakes the claimer as Leave does.
+func (w *Worker) unexpect(e store.Endpoint) {
+	if w.endpoints.unexpect(e.ID) {
+		w.offer(e)
+	}
+}
+
 // calm is how long nothing live was sent where nothing live is disturbed.
 const calm = 100 * time.Millisecond
 
@@ -67,7 +74,7 @@ func (p *place) take(ctx context.Context) bool {
 func (p *place) leave() {
 	if p.expected {
 		p.expected = false
-		p.worker.endpoints.unexpect(p.endpoint.ID)
+		p.worker.unexpect(p.endpoint)
 	}
 	if p.held {
 		p.held = false

@@ -194,11 +194,16 @@ func (w *Worker) claim(ctx context.Context, claims []store.Claim, ready []store.
 
 // Reserve implements turns.Deliveries.
 func (w *Worker) Reserve(endpoint store.Endpoint) (until time.Time, ok bool) {
-	if w.starved.Has(endpoint.Instance) || w.waiting.Has(endpoint) || !w.endpoints.expect(endpoint.ID) {
+	if w.starved.Has(endpoint.Instance) || w.waiting.Has(endpoint) {
 		return time.Time{}, false // whoever waits longer comes first
 	}
+	// Half of the pool is for lanes that have an exchange, so that those of a
+	// slow receiver, which wait for theirs, are in nobody's way.
+	if !w.endpoints.expect(endpoint.ID, 2*w.pool.Free() > w.config.Pool) {
+		return time.Time{}, false
+	}
 	if w.pool.Reserve(endpoint.Instance, 1) == 0 {
-		w.endpoints.unexpect(endpoint.ID)
+		w.unexpect(endpoint)
 		return time.Time{}, false
 	}
 	return w.keeper.Until(), true
@@ -244,7 +249,7 @@ func (w *Worker) ResumedElsewhere(endpoint store.Endpoint) {
 
 // Unreserve implements turns.Deliveries.
 func (w *Worker) Unreserve(endpoint store.Endpoint) {
-	w.endpoints.unexpect(endpoint.ID)
+	w.unexpect(endpoint)
 	w.release(endpoint.Instance)
 }
 
