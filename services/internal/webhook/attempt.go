@@ -77,7 +77,7 @@ type Outcome struct {
 	SlowDown bool
 }
 
-// Attempt sends r once by client and reads the answer. It always returns by
+// Attempt sends r once by client, of which only the transport counts, and reads the answer. It always returns by
 // the end of r.Timeout, whatever the receiver does; if ctx is cancelled it
 // returns [Canceled]. A connection whose answer was small is left for the next request.
 func Attempt(ctx context.Context, client *http.Client, r Request) Outcome {
@@ -102,7 +102,7 @@ func exchange(caller context.Context, client *http.Client, r *Request, now time.
 	if !setHeaders(request, r, now) {
 		return Outcome{Err: BadRequest}
 	}
-	response, err := client.Do(request)
+	response, err := transport(client).RoundTrip(request)
 	if err != nil {
 		return Outcome{Err: classify(caller, err)}
 	}
@@ -120,6 +120,15 @@ func exchange(caller context.Context, client *http.Client, r *Request, now time.
 		answers.Put(buffer)
 	}
 	return outcome
+}
+
+// transport is what makes the exchanges of client. What the client does besides, for redirects and cookies, is of no use here, and
+// costs a copy of the header.
+func transport(client *http.Client) http.RoundTripper {
+	if client.Transport == nil {
+		return http.DefaultTransport
+	}
+	return client.Transport
 }
 
 // judge turns an answer into an outcome.

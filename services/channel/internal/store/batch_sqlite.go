@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
@@ -83,14 +84,25 @@ func insert[T any](
 	})
 }
 
+// argumentLists keeps the lists of execute, which are long, and needed only
+// until the statement has run.
+var argumentLists = sync.Pool{New: func() any { return new([]any) }}
+
 // execute runs a bulk statement over items.
 func execute[T any](ctx context.Context, tx sqldb.Tx, statement *sqldb.Bulk, items []T, values func(args []any, item T) []any) error {
+	if len(items) == 0 {
+		return nil
+	}
+	list := argumentLists.Get().(*[]any)
+	defer argumentLists.Put(list)
 	return statement.Split(len(items), func(query string, from, to int) error {
-		var args []any
+		args := (*list)[:0]
 		for _, item := range items[from:to] {
 			args = values(args, item)
 		}
 		_, err := tx.ExecContext(ctx, query, args...)
+		clear(args)
+		*list = args
 		return err
 	})
 }
