@@ -51,8 +51,8 @@ var plain struct {
 }
 
 var (
-	// logMethods are those of an open log, once there was one: all logs have the same.
-	logMethods     *sqlite3.Tsqlite3_io_methods
+	// logMethods is the address of those of an open log, once there was one: all logs have the same.
+	logMethods     uintptr
 	logMethodsOnce sync.Once
 
 	// logs are the open logs by the address that SQLite knows each by.
@@ -63,6 +63,8 @@ var (
 type openLog struct {
 	start int64 // where in the file held belongs
 	held  []byte
+	// memory is where held lies, 0 before the first write. It is SQLite's, as are all addresses that SQLite gets.
+	memory uintptr
 	// last says that a page is to come which ends a commit.
 	last bool
 	// end is how far the log was written since it last began anew.
@@ -77,13 +79,14 @@ var registerGatheringLog = sync.OnceValue(func() error {
 	if plain.vfs == 0 {
 		return errors.New("find file system of sqlite: there is none")
 	}
-	// Both stay for the life of the process, as SQLite keeps their addresses.
+	// What is made here stays for the life of the process, as SQLite keeps the addresses.
 	name, err := libc.CString(gatheringLog)
 	if err != nil {
 		return fmt.Errorf("name file system: %w", err)
 	}
 	address := libc.Xmalloc(tls, libc.Tsize_t(unsafe.Sizeof(sqlite3.Tsqlite3_vfs{})))
-	if address == 0 {
+	logMethods = libc.Xmalloc(tls, libc.Tsize_t(unsafe.Sizeof(sqlite3.Tsqlite3_io_methods{})))
+	if address == 0 || logMethods == 0 {
 		return errors.New("make file system: out of memory")
 	}
 	vfs := at[sqlite3.Tsqlite3_vfs](address)
@@ -112,14 +115,14 @@ func openGathering(tls *libc.TLS, _, name, file uintptr, flags int32, outFlags u
 	}
 	methods := &at[sqlite3.Tsqlite3_file](file).FpMethods
 	logMethodsOnce.Do(func() {
-		own := *at[sqlite3.Tsqlite3_io_methods](*methods)
+		own := at[sqlite3.Tsqlite3_io_methods](logMethods)
+		*own = *at[sqlite3.Tsqlite3_io_methods](*methods)
 		plain.close, plain.read, plain.write = function[closeFunc](own.FxClose), function[transferFunc](own.FxRead), function[transferFunc](own.FxWrite)
 		plain.truncate, plain.sync, plain.size = function[truncateFunc](own.FxTruncate), function[syncFunc](own.FxSync), function[sizeFunc](own.FxFileSize)
 		own.FxClose, own.FxRead, own.FxWrite = pointer(closeLog), pointer(readLog), pointer(writeLog)
 		own.FxTruncate, own.FxSync, own.FxFileSize = pointer(truncateLog), pointer(syncLog), pointer(sizeLog)
-		logMethods = &own
 	})
-	*methods = uintptr(unsafe.Pointer(logMethods))
+	*methods = logMethods
 	logs.Store(file, &openLog{})
 	return code
 }
@@ -135,18 +138,22 @@ func (l *openLog) handOn(tls *libc.TLS, file uintptr) int32 {
 	if n == 0 {
 		return sqlite3.SQLITE_OK
 	}
-	code := plain.write(tls, file, uintptr(unsafe.Pointer(unsafe.SliceData(l.held))), int32(n), l.start)
+	code := plain.write(tls, file, l.memory, int32(n), l.start)
 	l.held = l.held[:0]
 	return code
 }
 
 // add holds back what is written at the end of what is held.
-func (l *openLog) add(buffer uintptr, n int32) {
-	if l.held == nil {
-		l.held = make([]byte, 0, gatheredBytes)
+func (l *openLog) add(tls *libc.TLS, buffer uintptr, n int32) int32 {
+	if l.memory == 0 {
+		if l.memory = libc.Xmalloc(tls, gatheredBytes); l.memory == 0 {
+			return sqlite3.SQLITE_IOERR_NOMEM
+		}
+		l.held = unsafe.Slice(at[byte](l.memory), gatheredBytes)[:0]
 	}
 	l.held = append(l.held, unsafe.Slice(at[byte](buffer), int(n))...)
 	l.end += int64(n)
+	return sqlite3.SQLITE_OK
 }
 
 func writeLog(tls *libc.TLS, file, buffer uintptr, n int32, offset int64) int32 {
@@ -165,7 +172,9 @@ func writeLog(tls *libc.TLS, file, buffer uintptr, n int32, offset int64) int32 
 		return plain.write(tls, file, buffer, n, offset)
 	}
 	l.end = offset
-	l.add(buffer, n)
+	if code := l.add(tls, buffer, n); code != sqlite3.SQLITE_OK {
+		return code
+	}
 	if n == frameHeader {
 		l.last = binary.BigEndian.Uint32(l.held[len(l.held)-frameHeader+4:]) != 0
 		return sqlite3.SQLITE_OK
@@ -207,6 +216,7 @@ func sizeLog(tls *libc.TLS, file, size uintptr) int32 {
 
 // closeLog gives nothing back that was held: it is of a commit that has not come to its end.
 func closeLog(tls *libc.TLS, file uintptr) int32 {
+	libc.Xfree(tls, logOf(file).memory) // which may be 0
 	logs.Delete(file)
 	return plain.close(tls, file)
 }
