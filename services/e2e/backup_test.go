@@ -20,7 +20,7 @@ import (
 // the same keys, counts once; what they had sent after it is answered anew.
 func TestBackupDrill(t *testing.T) {
 	const persons = 10
-	ctx := within(t, killWithin)
+	ctx := harness.Within(t, killWithin)
 	folder := t.TempDir()
 	prosa, err := harness.Start(ctx, harness.Spec{Binary: binary, Settings: map[string]string{"data-dir": filepath.Join(folder, "old")}})
 	require.NoError(t, err)

@@ -15,7 +15,7 @@ import (
 // restart that did not lose it.
 func TestAssistantTimesOut(t *testing.T) {
 	eachStore(t, func(t *testing.T, settings map[string]string) {
-		ctx := within(t, time.Minute)
+		ctx := harness.Within(t, time.Minute)
 		settings["answer-timeout"], settings["turns"] = "1s", "false"
 		prosa := launch(t, harness.Spec{Settings: settings})
 		require.NoError(t, prosa.WaitReady(ctx))

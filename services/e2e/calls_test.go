@@ -67,7 +67,7 @@ func shipped(w http.ResponseWriter, _ *http.Request) {
 // the secret nor what was said is in log or metrics.
 func TestCallsOfFlows(t *testing.T) {
 	eachStore(t, func(t *testing.T, settings map[string]string) {
-		ctx := within(t, time.Minute)
+		ctx := harness.Within(t, time.Minute)
 		settings["log-level"] = "debug"
 		other := &system{asked: make(chan *http.Request, 100)}
 		other.set(shipped)

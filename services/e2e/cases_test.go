@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -18,23 +17,12 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/prosa-chat/prosa/services/e2e/internal/harness"
-	"github.com/prosa-chat/prosa/services/internal/testkit"
 )
 
 // binary is prosa as it is now.
 var binary string
 
-func TestMain(m *testing.M) {
-	path, remove, err := harness.Build(context.Background())
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	binary = path
-	code := testkit.Run(m)
-	remove()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { harness.Main(m, &binary) }
 
 // stepWithin is how long a step may take: a slow machine is meant.
 const stepWithin = 30 * time.Second

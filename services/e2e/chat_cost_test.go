@@ -22,7 +22,7 @@ import (
 // TestManyStreamsLoseNothing streams 200 answers of 200 tokens at once, and
 // counts what one costs: commits, and the time to its first block.
 func TestManyStreamsLoseNothing(t *testing.T) {
-	ctx := within(t, 2*time.Minute)
+	ctx := harness.Within(t, 2*time.Minute)
 	all := spoken(200)
 	text := strings.Join(all, "")
 	model := modeltest.New(t, modeltest.Says(all...))

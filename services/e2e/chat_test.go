@@ -190,7 +190,7 @@ func spoken(n int) []string {
 // restart, and while Prosa is killed in the middle of it.
 func TestStreamOverCutsAndKills(t *testing.T) {
 	eachStore(t, func(t *testing.T, settings map[string]string) {
-		ctx := within(t, 2*time.Minute)
+		ctx := harness.Within(t, 2*time.Minute)
 		settings["conversations-rate"] = "0"
 		all := spoken(200)
 		text := strings.Join(all, "")
@@ -267,7 +267,7 @@ func TestStreamOverCutsAndKills(t *testing.T) {
 // flow answers, in the middle the connection is cut; and stops one that goes
 // on.
 func TestChatOverFaults(t *testing.T) {
-	ctx := within(t, time.Minute)
+	ctx := harness.Within(t, time.Minute)
 	model := modeltest.New(t, modeltest.Dies("um ", "dois "))
 	prosa := start(t, harness.Spec{Settings: map[string]string{"data-dir": t.TempDir(), "conversations-rate": "0", "chat-timeout": "1s"}})
 	c := newChat(ctx, t, prosa, fmt.Sprintf(chatting, model.URL))
@@ -330,7 +330,7 @@ func TestChatOverFaults(t *testing.T) {
 // streamed: one that ends soon is whole, one that does not is cut, and comes
 // whole after the next start.
 func TestStoppedInTheMiddleOfAStream(t *testing.T) {
-	ctx := within(t, time.Minute)
+	ctx := harness.Within(t, time.Minute)
 	all := spoken(20)
 	next := make(chan string)
 	model := modeltest.New(t, modeltest.Paced(next))

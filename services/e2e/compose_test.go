@@ -120,7 +120,7 @@ func runDemoService(t *testing.T, demo *script, env map[string]string) string {
 	awaitHealthy(t, demo, env["PROSA_METRICS_ADDR"])
 	shown := demo.output()
 	requireAnswered(t, shown)
-	pasteLines(within(t, stepWithin), t, shown)
+	pasteLines(harness.Within(t, stepWithin), t, shown)
 	require.Eventually(t, func() bool { return strings.Contains(demo.output(), `"output":[`) }, stepWithin, queryPause, "the callback of the Bot API")
 	demo.stop()
 	require.NoError(t, demo.wait())

@@ -33,7 +33,7 @@ func TestConservation(t *testing.T) {
 	const each = 20
 	eachStore(t, func(t *testing.T, settings map[string]string) {
 		t.Parallel()
-		ctx := within(t, time.Minute)
+		ctx := harness.Within(t, time.Minute)
 		settings["retry-schedule"] = "100ms,100ms"
 		prosa := start(t, harness.Spec{Settings: settings})
 		client, healthy := clientOf(t, prosa), receive(t, nil)

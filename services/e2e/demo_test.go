@@ -32,7 +32,7 @@ func TestDemo(t *testing.T) {
 // TestDemoElsewhere shows a gateway that is there, over whatever has become of
 // what an earlier start made and knew.
 func TestDemoElsewhere(t *testing.T) {
-	ctx := within(t, 2*stepWithin)
+	ctx := harness.Within(t, 2*stepWithin)
 	prosa := start(t, harness.Spec{Settings: map[string]string{"data-dir": t.TempDir()}})
 	client := clientOf(t, prosa)
 	folder := t.TempDir()

@@ -104,7 +104,7 @@ func TestHealthcheckOfAProcess(t *testing.T) {
 	nobody, err := harness.FreeAddr()
 	require.NoError(t, err)
 	waiting := launch(t, harness.Spec{Settings: map[string]string{"data-dir": t.TempDir(), "database-url": "postgres://prosa:swordfish@" + nobody + "/prosa"}})
-	until(within(t, stepWithin), t, waiting.Metrics+"/livez", func(status int, _ string) bool { return status == 200 })
+	until(harness.Within(t, stepWithin), t, waiting.Metrics+"/livez", func(status int, _ string) bool { return status == 200 })
 	for name, test := range map[string]struct {
 		process *harness.Process
 		args    []string

@@ -17,7 +17,7 @@ import (
 // services against an instance as they speak of: loja, with a conversation that
 // people have. A call that is refused fails.
 func TestServiceDocuments(t *testing.T) {
-	ctx := within(t, 2*stepWithin)
+	ctx := harness.Within(t, 2*stepWithin)
 	prosa := start(t, harness.Spec{Settings: map[string]string{"data-dir": t.TempDir()}})
 	client, receiver := clientOf(t, prosa), receive(t, nil)
 	loja, err := client.Create(ctx, "loja", handsOver, receiver.URL, false)

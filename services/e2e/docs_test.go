@@ -169,7 +169,7 @@ func runPutSecret(t *testing.T, block string) {
 // runListen has a channel deliver to `prosa listen` with the channel's secret:
 // it says that the signatures are right; with another secret, that they are not.
 func runListen(t *testing.T, block string) {
-	ctx := within(t, time.Minute)
+	ctx := harness.Within(t, time.Minute)
 	prosa := start(t, harness.Spec{Settings: map[string]string{"data-dir": t.TempDir(), "retry-schedule": quickRetries}})
 	client := clientOf(t, prosa)
 	for name, listening := range map[string]struct {
@@ -200,7 +200,7 @@ func runListen(t *testing.T, block string) {
 // sendAndReceive has a message answered by the gateway at an address.
 func sendAndReceive(t *testing.T, addr string) {
 	t.Helper()
-	ctx := within(t, stepWithin)
+	ctx := harness.Within(t, stepWithin)
 	client, receiver := harness.NewClient("http://"+addr), receive(t, nil)
 	t.Cleanup(client.Close)
 	setup := setUp(ctx, t, client, receiver.URL)

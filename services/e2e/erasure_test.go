@@ -212,7 +212,7 @@ func TestErasure(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, settings map[string]string) {
 		t.Parallel()
-		ctx := within(t, 2*time.Minute)
+		ctx := harness.Within(t, 2*time.Minute)
 		settings["retry-schedule"], settings["log-level"] = "1h", "debug"
 		prosa := start(t, harness.Spec{Settings: settings})
 		p := plant(ctx, t, clientOf(t, prosa))
@@ -312,7 +312,7 @@ func TestErasureWhileTalking(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, settings map[string]string) {
 		t.Parallel()
-		ctx := within(t, 2*time.Minute)
+		ctx := harness.Within(t, 2*time.Minute)
 		settings["retry-schedule"] = "1h"
 		prosa := start(t, harness.Spec{Settings: settings})
 		p := plant(ctx, t, clientOf(t, prosa))
@@ -361,7 +361,7 @@ func TestErasedStayErased(t *testing.T) {
 	for _, older := range [][]string{{"channel", "agent", "contacts", "accounts"}, {"channel"}, {"contacts"}} {
 		t.Run(strings.Join(older, "+"), func(t *testing.T) {
 			t.Parallel()
-			ctx := within(t, 2*time.Minute)
+			ctx := harness.Within(t, 2*time.Minute)
 			settings := map[string]string{"data-dir": t.TempDir(), "retry-schedule": "1h"}
 			prosa := start(t, harness.Spec{Settings: settings})
 			p := plant(ctx, t, clientOf(t, prosa))
@@ -402,11 +402,11 @@ func TestErasedStayErased(t *testing.T) {
 	}
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
-		ctx := within(t, 2*time.Minute)
+		ctx := harness.Within(t, 2*time.Minute)
 		settings := map[string]string{"data-dir": t.TempDir(), "retry-schedule": "1h"}
 		settings["database-url"] = testkit.Postgres(t)
 		settings["erasure-log"] = filepath.Join(settings["data-dir"], "kept.log")
-		migrate(t, settings["database-url"])
+		harness.Migrate(t.Context(), t, binary, settings["database-url"])
 		prosa := start(t, harness.Spec{Settings: settings})
 		p := plant(ctx, t, clientOf(t, prosa))
 		p.settled(ctx, t, prosa)

@@ -18,7 +18,7 @@ import (
 func TestRepetitions(t *testing.T) {
 	const atOnce = 50
 	eachStore(t, func(t *testing.T, settings map[string]string) {
-		ctx := within(t, time.Minute)
+		ctx := harness.Within(t, time.Minute)
 		prosa := start(t, harness.Spec{Settings: settings})
 		client, receiver := clientOf(t, prosa), receive(t, nil)
 		setup := setUp(ctx, t, client, receiver.URL)
@@ -75,7 +75,7 @@ func TestLongLane(t *testing.T) {
 		t.Skip("takes half a minute")
 	}
 	eachStore(t, func(t *testing.T, settings map[string]string) {
-		ctx := within(t, 2*time.Minute)
+		ctx := harness.Within(t, 2*time.Minute)
 		silent := maps.Clone(settings)
 		silent["turns"] = "false"
 		prosa := start(t, harness.Spec{Settings: silent})

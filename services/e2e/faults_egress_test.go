@@ -19,7 +19,7 @@ import (
 // nobody is connected to, and the delivery is not lost.
 func TestInnerTargets(t *testing.T) {
 	eachStore(t, func(t *testing.T, settings map[string]string) {
-		ctx := within(t, time.Minute)
+		ctx := harness.Within(t, time.Minute)
 		settings["retry-schedule"] = "200ms,200ms,200ms,200ms,200ms,200ms,1h"
 		watch := canary(t)
 		receiver := receive(t, nil)

@@ -21,7 +21,7 @@ const stopWithin = 25 * time.Second
 func TestStopUnderLoad(t *testing.T) {
 	const persons = 10
 	eachStore(t, func(t *testing.T, settings map[string]string) {
-		ctx := within(t, killWithin)
+		ctx := harness.Within(t, killWithin)
 		prosa := start(t, harness.Spec{Settings: settings})
 		client, receiver := clientOf(t, prosa), receive(t, nil)
 		setup := setUp(ctx, t, client, receiver.URL)
@@ -52,7 +52,7 @@ func TestStopBesideAReceiverThatHangs(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, settings map[string]string) {
 		t.Parallel()
-		ctx := within(t, 2*time.Minute)
+		ctx := harness.Within(t, 2*time.Minute)
 		hang := make(chan struct{})
 		receiver := receive(t, func(harness.Delivery) (int, string) {
 			<-hang
@@ -81,7 +81,7 @@ func TestStopBesideAReceiverThatHangs(t *testing.T) {
 // one: it refuses, says why, and the first goes on.
 func TestSecondProcess(t *testing.T) {
 	folder := t.TempDir()
-	ctx := within(t, time.Minute)
+	ctx := harness.Within(t, time.Minute)
 	first := start(t, harness.Spec{Settings: map[string]string{"data-dir": folder}})
 	client, receiver := clientOf(t, first), receive(t, nil)
 	setup := setUp(ctx, t, client, receiver.URL)

@@ -57,7 +57,7 @@ func TestReceiverFaults(t *testing.T) {
 		for _, fault := range faults {
 			t.Run(fault.name, func(t *testing.T) {
 				t.Parallel()
-				ctx := within(t, time.Minute)
+				ctx := harness.Within(t, time.Minute)
 				hang := make(chan struct{})
 				attempts := newAttempts()
 				receiver := receive(t, func(d harness.Delivery) (int, string) {
@@ -170,7 +170,7 @@ func textsByPerson(t *testing.T, deliveries []harness.Delivery) map[string][]str
 func TestDeadEndpoint(t *testing.T) {
 	const queued, prompt = 300, 30
 	eachStore(t, func(t *testing.T, settings map[string]string) {
-		ctx := within(t, time.Minute)
+		ctx := harness.Within(t, time.Minute)
 		prosa := start(t, harness.Spec{Settings: settings})
 		client, receiver := clientOf(t, prosa), receive(t, nil)
 		dead := canary(t)

@@ -24,7 +24,7 @@ func TestKillDuringAReplay(t *testing.T) {
 		inFlight      = 4 // redeliveries to one endpoint
 	)
 	eachStore(t, func(t *testing.T, settings map[string]string) {
-		ctx := within(t, killWithin)
+		ctx := harness.Within(t, killWithin)
 		settings["retry-schedule"] = "10ms"
 		var mended atomic.Bool
 		var n atomic.Int64

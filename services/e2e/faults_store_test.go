@@ -17,14 +17,14 @@ import (
 // TestStoreNotMigratedYet starts a process before `prosa migrate` was run: it
 // waits, says what to run, and goes on by itself when that was done.
 func TestStoreNotMigratedYet(t *testing.T) {
-	ctx := within(t, time.Minute)
+	ctx := harness.Within(t, time.Minute)
 	database := testkit.Postgres(t)
 	prosa := launch(t, harness.Spec{Settings: map[string]string{"data-dir": t.TempDir(), "database-url": database}})
 	until(ctx, t, prosa.Metrics+"/readyz", func(status int, body string) bool {
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "prosa migrate")
 	})
 	until(ctx, t, prosa.Metrics+"/livez", func(status int, _ string) bool { return status == http.StatusOK })
-	migrate(t, database)
+	harness.Migrate(t.Context(), t, binary, database)
 	require.NoError(t, prosa.WaitReady(ctx))
 
 	client, receiver := clientOf(t, prosa), receive(t, nil)
@@ -39,10 +39,10 @@ func TestStoreNotMigratedYet(t *testing.T) {
 // password; and every message that was acknowledged is answered once.
 func TestStoreOutOfReach(t *testing.T) {
 	const persons, password = 5, "swordfish-of-the-database"
-	ctx := within(t, 2*time.Minute)
+	ctx := harness.Within(t, 2*time.Minute)
 	database, err := url.Parse(testkit.Postgres(t))
 	require.NoError(t, err)
-	migrate(t, database.String())
+	harness.Migrate(t.Context(), t, binary, database.String())
 	relay, err := harness.NewRelay(database.Host)
 	require.NoError(t, err)
 	t.Cleanup(relay.Cut)

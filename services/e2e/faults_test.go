@@ -18,13 +18,6 @@ import (
 // quickRetries is a schedule for tests: many attempts within seconds.
 const quickRetries = "100ms,100ms,200ms,200ms,400ms,400ms,800ms,800ms,1s,1s,1s,1s,1s,1s,1s,1s"
 
-// within bounds a test by what a slow machine takes.
-func within(t *testing.T, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 // launch starts prosa without waiting, and stops it after the test; what it
 // wrote is shown when the test failed.
 func launch(t *testing.T, spec harness.Spec) *harness.Process {

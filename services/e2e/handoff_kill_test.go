@@ -37,8 +37,8 @@ func TestRepliesKilledUnderLoad(t *testing.T) {
 		t.Skip("takes a minute")
 	}
 	eachDeployment(t, func(t *testing.T, cluster *harness.Cluster) {
-		ctx := within(t, killWithin)
-		random := newRandom(t)
+		ctx := harness.Within(t, killWithin)
+		random := harness.Random(t)
 		receiver, err := harness.NewReceiver(nil)
 		require.NoError(t, err)
 		defer receiver.Close()

@@ -3,9 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
-	"os"
 	"strconv"
 	"sync"
 	"testing"
@@ -48,7 +46,7 @@ func TestKilledUnderLoad(t *testing.T) {
 	eachDeployment(t, func(t *testing.T, cluster *harness.Cluster) {
 		ctx, cancel := context.WithTimeout(t.Context(), killWithin)
 		defer cancel()
-		random := newRandom(t)
+		random := harness.Random(t)
 		receiver, err := harness.NewReceiver(nil)
 		require.NoError(t, err)
 		defer receiver.Close()
@@ -87,19 +85,6 @@ func TestKilledUnderLoad(t *testing.T) {
 		}
 		t.Logf("%d messages, %d kills, %d arrived more than once", total, kills, len(receiver.All())-total)
 	})
-}
-
-// newRandom makes the randomness of a run and shows its seed.
-func newRandom(t *testing.T) *rand.Rand {
-	t.Helper()
-	seed := uint64(time.Now().UnixNano())
-	if text := os.Getenv("PROSA_TEST_SEED"); text != "" {
-		var err error
-		seed, err = strconv.ParseUint(text, 10, 64)
-		require.NoError(t, err)
-	}
-	t.Logf("PROSA_TEST_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
 }
 
 // sendAll sends a person's messages one after the other, each until it is

@@ -56,7 +56,7 @@ var limitPairs = map[string]func(t *testing.T) (one, other harness.Spec){
 func onPostgres(t *testing.T) map[string]string {
 	t.Helper()
 	settings := map[string]string{"data-dir": t.TempDir(), "database-url": testkit.Postgres(t)}
-	migrate(t, settings["database-url"])
+	harness.Migrate(t.Context(), t, binary, settings["database-url"])
 	return settings
 }
 

@@ -33,7 +33,7 @@ model: {baseUrl: "%s", name: m1, apiKeySecret: openai, tools: [hours]}
 // log or metrics.
 func TestModelsOfAgents(t *testing.T) {
 	eachStore(t, func(t *testing.T, settings map[string]string) {
-		ctx := within(t, time.Minute)
+		ctx := harness.Within(t, time.Minute)
 		settings["log-level"] = "debug"
 		canary := modeltest.New(t, modeltest.Says("leaked"))
 		model := modeltest.New(t, modeltest.Says("Olá, ", "posso ", "ajudar?"))
@@ -138,7 +138,7 @@ func (c *counter) AnswerTurn(r *agentv1.AnswerTurnRequest, to grpc.ServerStreami
 // come back: the flow answers in between.
 func TestRemotePrograms(t *testing.T) {
 	eachStore(t, func(t *testing.T, settings map[string]string) {
-		ctx := within(t, time.Minute)
+		ctx := harness.Within(t, time.Minute)
 		program := &counter{tokens: make(chan string, 10)}
 		address, err := harness.FreeAddr() // nobody else gets it while the program is away
 		require.NoError(t, err)

@@ -61,7 +61,7 @@ func TestLogsKeepSecrets(t *testing.T) {
 	} {
 		t.Run(format.name, func(t *testing.T) {
 			eachStore(t, func(t *testing.T, settings map[string]string) {
-				ctx := within(t, time.Minute)
+				ctx := harness.Within(t, time.Minute)
 				settings["log-level"], settings["log-format"], settings["retry-schedule"] = "debug", format.name, "100ms,1h"
 				prosa := start(t, harness.Spec{Settings: settings})
 				client := clientOf(t, prosa)

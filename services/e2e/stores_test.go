@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"os/exec"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,7 +19,7 @@ func eachStore(t *testing.T, run func(t *testing.T, settings map[string]string))
 	})
 	t.Run("postgres", func(t *testing.T) {
 		settings := map[string]string{"data-dir": t.TempDir(), "database-url": testkit.Postgres(t)}
-		migrate(t, settings["database-url"])
+		harness.Migrate(t.Context(), t, binary, settings["database-url"])
 		run(t, settings)
 	})
 }
@@ -49,11 +48,4 @@ func eachDeployment(t *testing.T, run func(t *testing.T, cluster *harness.Cluste
 			})
 		}
 	})
-}
-
-// migrate makes the schemas, as an operator does before the first start.
-func migrate(t *testing.T, databaseURL string) {
-	t.Helper()
-	output, err := exec.CommandContext(t.Context(), binary, "migrate", "--database-url="+databaseURL, "--secret-key="+harness.SecretKey).CombinedOutput()
-	require.NoError(t, err, string(output))
 }

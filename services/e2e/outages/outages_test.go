@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
-	"os/exec"
 	"slices"
 	"sync"
 	"testing"
@@ -16,54 +14,22 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/prosa-chat/prosa/services/e2e/internal/harness"
-	"github.com/prosa-chat/prosa/services/internal/testkit"
 )
 
 // binary is prosa, built once.
 var binary string
 
-func TestMain(m *testing.M) {
-	path, remove, err := harness.Build(context.Background())
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	binary = path
-	code := testkit.Run(m)
-	remove()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { harness.Main(m, &binary) }
 
-func within(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
-}
+// manyRetries is a schedule that outlasts an outage.
+const manyRetries = "100ms,200ms,500ms,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s"
 
-// migrated are the settings of processes on a database, which has their schema.
-func migrated(t *testing.T, databaseURL string, besides map[string]string) map[string]string {
+// startTwice starts two processes of every role on a database.
+func startTwice(ctx context.Context, t *testing.T, databaseURL string, besides map[string]string) *harness.Cluster {
 	t.Helper()
-	output, err := exec.CommandContext(t.Context(), binary, "migrate", "--database-url="+databaseURL, "--secret-key="+harness.SecretKey).CombinedOutput()
-	require.NoError(t, err, string(output))
-	settings := map[string]string{"data-dir": t.TempDir(), "database-url": databaseURL, "retry-schedule": "100ms,200ms,500ms,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s"}
+	settings := map[string]string{"retry-schedule": manyRetries}
 	maps.Copy(settings, besides)
-	return settings
-}
-
-// startTwice starts two processes of every role.
-func startTwice(ctx context.Context, t *testing.T, settings map[string]string) *harness.Cluster {
-	t.Helper()
-	cluster, err := harness.StartReplicated(ctx, binary, settings, 2)
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		err := cluster.Stop()
-		if t.Failed() {
-			t.Logf("prosa wrote:\n%s", cluster.Output())
-		}
-		require.NoError(t, err)
-	})
-	return cluster
+	return harness.StartTwice(ctx, t, binary, databaseURL, settings)
 }
 
 // setUp makes an instance with an echoing agent, a channel and a receiver of its webhooks.

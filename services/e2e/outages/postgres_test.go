@@ -42,14 +42,14 @@ var crowded = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1000}
 // with Retry-After; when it is back all processes are ready again by themselves. Nothing acknowledged is lost
 // (I1), answered twice (I2), or out of order (I5).
 func TestPostgresKilledUnderLoad(t *testing.T) {
-	ctx := within(t, 3*time.Minute)
+	ctx := harness.Within(t, 3*time.Minute)
 	t.Cleanup(crowded.CloseIdleConnections)
 	outages := 2
 	if testing.Short() {
 		outages = 1
 	}
 	server := testkit.MortalPostgres(t)
-	cluster := startTwice(ctx, t, migrated(t, server.URL, nil))
+	cluster := startTwice(ctx, t, server.URL, nil)
 	setup, receiver := setUp(ctx, t, cluster.HTTP)
 	people := gather(ctx, cluster, setup.ChannelID, 10)
 	people.goOn(ctx, t, 100)
@@ -72,12 +72,13 @@ func TestPostgresKilledUnderLoad(t *testing.T) {
 // carries out at once. Those beyond are turned away; those that are in are stored when the store goes on, and those alone.
 func TestASlowStoreWithFewConnections(t *testing.T) {
 	const places, beyond = 256, 60
-	ctx := within(t, 2*time.Minute)
+	ctx := harness.Within(t, 2*time.Minute)
 	t.Cleanup(crowded.CloseIdleConnections)
 	database := testkit.Postgres(t)
-	prosa, err := harness.Start(ctx, harness.Spec{Binary: binary, Settings: migrated(t, database, map[string]string{
-		"database-url": database + "&pool_max_conns=2",
-	})})
+	harness.Migrate(ctx, t, binary, database)
+	prosa, err := harness.Start(ctx, harness.Spec{Binary: binary, Settings: map[string]string{
+		"data-dir": t.TempDir(), "database-url": database + "&pool_max_conns=2", "retry-schedule": manyRetries,
+	}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, prosa.Stop()) })
 	setup, receiver := setUp(ctx, t, prosa.HTTP)

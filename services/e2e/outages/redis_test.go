@@ -94,14 +94,14 @@ func (a *askers) requireLimit(t *testing.T, limit int) {
 // back, empty. People notice nothing. The key is granted little meanwhile, all of its limit again afterwards, and never more (I10).
 func TestRedisGoneUnderLoad(t *testing.T) {
 	const limit = 10
-	ctx := within(t, 3*time.Minute)
+	ctx := harness.Within(t, 3*time.Minute)
 	t.Cleanup(crowded.CloseIdleConnections)
 	outages := 2
 	if testing.Short() {
 		outages = 1
 	}
 	redis := testkit.Redis(t)
-	cluster := startTwice(ctx, t, migrated(t, testkit.Postgres(t), map[string]string{"redis-url": redis.URL}))
+	cluster := startTwice(ctx, t, testkit.Postgres(t), map[string]string{"redis-url": redis.URL})
 	setup, receiver := setUp(ctx, t, cluster.HTTP)
 	people := gather(ctx, cluster, setup.ChannelID, 5)
 	keys := askAll(ctx, cluster.Gateways, setup)

@@ -4,11 +4,7 @@ package replicas
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"os/exec"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -18,17 +14,7 @@ import (
 
 var binary string
 
-func TestMain(m *testing.M) {
-	path, remove, err := harness.Build(context.Background())
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	binary = path
-	code := testkit.Run(m)
-	remove()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { harness.Main(m, &binary) }
 
 // world is two processes of every role, and who talks to them.
 type world struct {
@@ -39,38 +25,20 @@ type world struct {
 	setup       harness.Setup
 }
 
-// start starts it; the receiver answers as answer says.
-func start(ctx context.Context, t *testing.T, answer func(harness.Delivery) (int, string)) *world {
+// start starts it, with settings besides; the receiver answers as answer says.
+func start(ctx context.Context, t *testing.T, besides map[string]string, answer func(harness.Delivery) (int, string)) *world {
 	t.Helper()
 	w := &world{databaseURL: testkit.Postgres(t)}
-	output, err := exec.CommandContext(ctx, binary, "migrate", "--database-url="+w.databaseURL, "--secret-key="+harness.SecretKey).CombinedOutput()
-	require.NoError(t, err, string(output))
-	w.Cluster, err = harness.StartReplicated(ctx, binary, map[string]string{"data-dir": t.TempDir(), "database-url": w.databaseURL}, 2)
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		err := w.Stop()
-		if t.Failed() {
-			t.Logf("prosa wrote:\n%s", w.Output())
-		}
-		require.NoError(t, err)
-	})
+	w.Cluster = harness.StartTwice(ctx, t, binary, w.databaseURL, besides)
+	var err error
 	w.receiver, err = harness.NewReceiver(answer)
 	require.NoError(t, err)
 	t.Cleanup(w.receiver.Close)
-	for _, gateway := range w.Gateways {
-		client := harness.NewClient(gateway)
+	w.clients = clientsOf(w.Cluster, nil)
+	for _, client := range w.clients {
 		t.Cleanup(client.Close)
-		w.clients = append(w.clients, client)
 	}
 	w.setup, err = w.clients[0].Create(ctx, "replicas", harness.Echo, w.receiver.URL, false)
 	require.NoError(t, err)
 	return w
-}
-
-// within is a context of a test, for so long.
-func within(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
 }

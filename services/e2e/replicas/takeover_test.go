@@ -59,10 +59,10 @@ func (r *slowReceiver) repeated() []time.Time {
 // other, the first of it long before the leases end.
 func TestDeliveriesOfADeadReplicaGoOn(t *testing.T) {
 	t.Parallel()
-	ctx := within(t, 2*time.Minute)
+	ctx := harness.Within(t, 2*time.Minute)
 	slow := &slowReceiver{release: make(chan struct{}), attempts: make(map[string]int)}
 	released := sync.OnceFunc(func() { close(slow.release) })
-	w := start(ctx, t, slow.answer)
+	w := start(ctx, t, nil, slow.answer)
 	defer released() // else the receiver would not end
 
 	for person := range persons {
@@ -102,12 +102,12 @@ func TestDeliveriesOfADeadReplicaGoOn(t *testing.T) {
 // nothing is lost, and answers come in order.
 func TestCutConnectionsLoseNothing(t *testing.T) {
 	t.Parallel()
-	ctx := within(t, 2*time.Minute)
+	ctx := harness.Within(t, 2*time.Minute)
 	const (
 		cuts   = 15 // some when a connection has just come back, some later
 		people = 10
 	)
-	w := start(ctx, t, nil)
+	w := start(ctx, t, nil, nil)
 	server, err := pgx.Connect(ctx, w.databaseURL)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, server.Close(context.WithoutCancel(ctx))) }()

@@ -45,6 +45,10 @@ var alarms = map[string]alarm{
 		fires: slow("prosa_http_seconds", `surface="api_channel"`, "1", "2.5"),
 		quiet: append(slow("prosa_http_seconds", `surface="api_channel"`, "0.5", "1"), slow("prosa_http_seconds", `surface="contacts"`, "1", "2.5")...),
 	},
+	"ProsaTurnsCallsAway": {
+		fires: []string{`prosa_http_shed_total{surface="api_channel"} 0+4x20`, `prosa_rpc_shed_total{kind="messages"} 0+3x20`},
+		quiet: []string{`prosa_http_shed_total{surface="api_channel"} 0+3x20`, `prosa_rpc_shed_total{kind="messages"} 0+2x20`},
+	},
 	"ProsaMessagesWait": {fires: []string{`prosa_channel_oldest_message_seconds 61x10`}, quiet: []string{`prosa_channel_oldest_message_seconds 60x10`}},
 	"ProsaMessagesSetAside": {
 		fires: []string{`prosa_channel_turns_total{outcome="set_aside"} 0x10 1x4`},

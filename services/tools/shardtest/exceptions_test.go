@@ -18,6 +18,10 @@ var exceptions = []exception{
 		"an integration's own calls name it by an id that cannot be guessed"},
 	{`FROM instance WHERE instance > $1 ORDER BY instance`, []string{"instance"}, "the list of instances, for the root key alone"},
 
+	{`UPDATE thread SET epoch = thread.epoch + 1`, []string{"thread"}, "the leases of a replica that has died, whoever's lanes it held"},
+	{`UPDATE lane SET epoch = lane.epoch + 1`, []string{"lane"}, "the leases of a replica that has died, whoever's lanes it held"},
+	{`UPDATE redelivery_lane AS r SET epoch = r.epoch + 1`, []string{"redelivery_lane"},
+		"the leases of a replica that has died, whoever's lanes it held"},
 	{`WITH RECURSIVE pending (instance) AS`, []string{"thread"},
 		"the instances with messages that are due, for the workers that take them"},
 	{`WITH RECURSIVE pending (endpoint_id) AS ( SELECT min(endpoint_id) FROM lane`, []string{"lane", "channel", "bot_api"},

@@ -1,9 +1,8 @@
-package e2e
+package replicas
 
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net/http"
 	"sync"
 	"testing"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/prosa-chat/prosa/services/e2e/internal/harness"
 	"github.com/prosa-chat/prosa/services/internal/mtls/mtlstest"
-	"github.com/prosa-chat/prosa/services/internal/testkit"
 )
 
 const (
@@ -35,37 +33,33 @@ func TestReplicasKilledUnderLoad(t *testing.T) {
 		t.Skip("takes more than a minute")
 	}
 	t.Parallel()
-	ctx := within(t, 5*time.Minute)
-	random := newRandom(t)
-	cluster := startReplicated(ctx, t, nil)
-	receiver := receive(t, nil)
-	client := harness.NewClient(cluster.HTTP)
-	t.Cleanup(client.Close)
-	setup := setUp(ctx, t, client, receiver.URL)
+	ctx := harness.Within(t, 5*time.Minute)
+	random := harness.Random(t)
+	w := start(ctx, t, nil, nil)
 
 	ledger := harness.NewLedger()
 	talking, quiet := context.WithCancel(ctx)
 	defer quiet()
 	var senders sync.WaitGroup
 	for person := range replicaPersons {
-		senders.Go(func() { converse(ctx, talking, t, clientsOf(cluster, nil), setup.ChannelID, person, ledger) })
+		senders.Go(func() { converse(ctx, talking, t, clientsOf(w.Cluster, nil), w.setup.ChannelID, person, ledger) })
 	}
 	for range replicaKills {
 		time.Sleep(replicaKillEvery)
-		require.NoError(t, cluster.KillAndRestart(random.IntN(cluster.Size())))
+		require.NoError(t, w.KillAndRestart(random.IntN(w.Size())))
 	}
 	quiet()
 	senders.Wait()
-	require.NoError(t, cluster.WaitReady(ctx))
+	require.NoError(t, w.WaitReady(ctx))
 	accepted, total := ledger.Accepted(), 0
 	for _, texts := range accepted {
 		total += len(texts)
 	}
 	require.Greater(t, total, replicaPersons*replicaKills, "people were answered all the time")
-	require.NoError(t, receiver.WaitCount(ctx, total), "acknowledged messages without an answer")
-	require.NoError(t, harness.CheckOrder(receiver.First(), accepted))
+	require.NoError(t, w.receiver.WaitCount(ctx, total), "acknowledged messages without an answer")
+	require.NoError(t, harness.CheckOrder(w.receiver.First(), accepted))
 	// A process that died had a delivery of each of its lanes under way at most.
-	repeated := len(receiver.All()) - len(receiver.First())
+	repeated := len(w.receiver.All()) - len(w.receiver.First())
 	require.LessOrEqual(t, repeated, replicaKills*replicaPersons)
 	t.Logf("%d messages, %d kills, %d arrived more than once", total, replicaKills, repeated)
 }
@@ -79,20 +73,16 @@ func TestRollingRestart(t *testing.T) {
 		t.Skip("takes half a minute")
 	}
 	t.Parallel()
-	ctx := within(t, 4*time.Minute)
+	ctx := harness.Within(t, 4*time.Minute)
 	authority, folder := mtlstest.NewAuthority(t), t.TempDir()
 	var names []string
 	for _, role := range harness.Roles {
 		names = append(names, harness.RoleName(role))
 	}
 	files := authority.IssueTo(t, folder, names...)
-	cluster := startReplicated(ctx, t, map[string]string{
+	w := start(ctx, t, map[string]string{
 		"drain-delay": "500ms", "tls-cert": files.Cert, "tls-key": files.Key, "tls-ca": files.CA,
-	})
-	receiver := receive(t, nil)
-	client := harness.NewClient(cluster.HTTP)
-	t.Cleanup(client.Close)
-	setup := setUp(ctx, t, client, receiver.URL)
+	}, nil)
 
 	ledger := harness.NewLedger()
 	watch := &harness.Watch{From: http.StatusInternalServerError}
@@ -100,11 +90,11 @@ func TestRollingRestart(t *testing.T) {
 	defer quiet()
 	var senders sync.WaitGroup
 	for person := range replicaPersons {
-		senders.Go(func() { converse(ctx, talking, t, clientsOf(cluster, watch), setup.ChannelID, person, ledger) })
+		senders.Go(func() { converse(ctx, talking, t, clientsOf(w.Cluster, watch), w.setup.ChannelID, person, ledger) })
 	}
-	for process := range cluster.Size() {
+	for process := range w.Size() {
 		authority.IssueTo(t, folder, names...)
-		require.NoError(t, cluster.Restart(ctx, process))
+		require.NoError(t, w.Restart(ctx, process))
 	}
 	quiet()
 	senders.Wait()
@@ -112,9 +102,9 @@ func TestRollingRestart(t *testing.T) {
 	for _, texts := range accepted {
 		total += len(texts)
 	}
-	require.NoError(t, receiver.WaitCount(ctx, total))
-	require.NoError(t, harness.CheckOrder(receiver.First(), accepted))
-	require.Equal(t, len(receiver.First()), len(receiver.All()), "what was in flight was finished: nothing arrives twice")
+	require.NoError(t, w.receiver.WaitCount(ctx, total))
+	require.NoError(t, harness.CheckOrder(w.receiver.First(), accepted))
+	require.Equal(t, len(w.receiver.First()), len(w.receiver.All()), "what was in flight was finished: nothing arrives twice")
 	require.Empty(t, watch.Faults())
 	t.Logf("%d messages, %d times 503 with Retry-After", total, watch.Leaving())
 }
@@ -129,24 +119,6 @@ func clientsOf(cluster *harness.Cluster, watch *harness.Watch) (clients []*harne
 		clients = append(clients, client)
 	}
 	return clients
-}
-
-// startReplicated starts two processes of every role.
-func startReplicated(ctx context.Context, t *testing.T, besides map[string]string) *harness.Cluster {
-	t.Helper()
-	settings := map[string]string{"data-dir": t.TempDir(), "database-url": testkit.Postgres(t)}
-	maps.Copy(settings, besides)
-	migrate(t, settings["database-url"])
-	cluster, err := harness.StartReplicated(ctx, binary, settings, 2)
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		err := cluster.Stop()
-		if t.Failed() {
-			t.Logf("prosa wrote:\n%s", cluster.Output())
-		}
-		require.NoError(t, err)
-	})
-	return cluster
 }
 
 // converse sends a person's messages, each until one of the gateways has
