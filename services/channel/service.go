@@ -150,7 +150,7 @@ func New(config Config, deps Deps) (*Service, error) {
 	}, deliveries.Deps{
 		Store: rows, Client: deps.Guard.Client(egress.Options{MaxIdleConnsPerHost: config.DeliveryPool}), Directory: known,
 		Clock: deps.Clock, Rand: deps.Rand, Logger: deps.Logger, Metrics: deps.Metrics, Tracer: tracer, Count: count, Recover: recovery.run,
-		Full: func(e store.Endpoint) { fellows.Tell(topicLanes, subject(e)) },
+		Full: func(e store.Endpoint) { fellows.Tell(topicLanes, subject(e)) }, Alone: rows.Exclusive(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make delivery worker: %w", err)

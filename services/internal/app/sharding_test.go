@@ -66,7 +66,7 @@ func migrated(t *testing.T) (conn *pgx.Conn, services []string) {
 	return conn, services
 }
 
-// tables are all but the version of the schema, with their schema.
+// tables are all but what is said of the schema itself, with their schema.
 func tables(t *testing.T, conn *pgx.Conn, services []string) []string {
 	t.Helper()
 	rows, err := conn.Query(t.Context(), tablesSQL, services)
@@ -74,7 +74,7 @@ func tables(t *testing.T, conn *pgx.Conn, services []string) []string {
 	var names []string
 	var name, instance string
 	_, err = pgx.ForEachRow(rows, []any{&name, &instance}, func() error {
-		if strings.HasSuffix(name, ".goose_db_version") {
+		if strings.HasSuffix(name, ".goose_db_version") || strings.HasSuffix(name, ".schema_program") {
 			return nil
 		}
 		require.Equal(t, "text C true", instance, "%s: its column instance", name)
@@ -155,7 +155,7 @@ BEGIN
     WHERE t.relnamespace = schemaname AND t.relkind = 'r' AND a.attidentity <> '' AND a.atttypid <> 'BIGINT'::REGTYPE;
     IF FOUND THEN RAISE 'an identity column in % is no BIGINT', schemaname; END IF;
     INSERT INTO placed SELECT oid::REGCLASS::TEXT, 'schema' FROM pg_class
-    WHERE relnamespace = schemaname AND relkind = 'r' AND relname <> 'goose_db_version';
+    WHERE relnamespace = schemaname AND relkind = 'r' AND relname NOT IN ('goose_db_version', 'schema_program');
 END $$;`
 
 var sqlBlock = regexp.MustCompile("(?ms)^```sql\n(.*?)^```")

@@ -74,6 +74,9 @@ type Deps struct {
 	// Full is told that a lane of an endpoint is due for which this process has
 	// no place; another one may. It must not block.
 	Full func(endpoint store.Endpoint)
+	// Alone says that no other process takes lanes of the store. Then those that
+	// find no place wait for one here; else another process may have one.
+	Alone bool
 }
 
 // Worker delivers. It is a lifecycle.Worker.
@@ -199,7 +202,7 @@ func (w *Worker) Reserve(endpoint store.Endpoint) (until time.Time, ok bool) {
 	}
 	// Half of the pool is for lanes that have an exchange, so that those of a
 	// slow receiver, which wait for theirs, are in nobody's way.
-	if !w.endpoints.expect(endpoint.ID, 2*w.pool.Free() > w.config.Pool) {
+	if !w.endpoints.expect(endpoint.ID, w.Alone && 2*w.pool.Free() > w.config.Pool) {
 		return time.Time{}, false
 	}
 	if w.pool.Reserve(endpoint.Instance, 1) == 0 {
