@@ -19,6 +19,9 @@ const (
 	// aloneShare is which part of the limits one process grants while the counter cannot be reached: so many processes stay within
 	// them together.
 	aloneShare = 10
+	// waryFor is how long, after the counter is back, other processes may not have noticed, and calls that they let through without it
+	// still count: one of their questions may just be failing, the next one comes after a pause and takes its time.
+	waryFor = askWithin + probeEvery + askWithin + Window
 	// maxShares is how many subjects a process remembers something of: some 20 MiB.
 	maxShares = 65_536
 	// shareQuiet is how long a subject is quiet before it may be forgotten.
@@ -43,7 +46,8 @@ type KeeperDeps struct {
 //
 // While the counter cannot be reached the process is on its own, and grants each subject little: nothing in the first second, for
 // others may have let calls through just before; then a tenth of the limit a second, and never more than one call a second; and of
-// the day a tenth. What it let through is added to the count at the subject's next call when the counter is back.
+// the day a tenth. What it let through is added to the count at the subject's next call when the counter is back. For four seconds
+// more it grants as little, but counted, for others may not have noticed yet and grant what is not.
 type Keeper struct {
 	KeeperDeps
 	metrics *metrics
@@ -55,6 +59,8 @@ type Keeper struct {
 	alone bool
 	since time.Time
 	probe time.Time
+	// wary is until when others may still be on their own.
+	wary time.Time
 }
 
 // share is what the process knows of a subject.
@@ -66,7 +72,7 @@ type share struct {
 	pending int64
 	// refusedUntil is how long the counter would refuse.
 	refusedUntil time.Time
-	// alone is when a call was let through without the counter.
+	// alone is when a call was let through without the counter, or while others may be without it.
 	alone time.Time
 	seen  time.Time
 }
@@ -115,6 +121,9 @@ func (k *Keeper) Take(ctx context.Context, subject Subject, limits Limits) (Verd
 	} else {
 		k.find(ctx)
 		verdict = k.learn(s, ask, tally, now, day)
+		if verdict.Allowed && now.Before(k.wary) {
+			s.alone = now.Add(alonePause(limits) - Window) // so that the next one is in a pause
+		}
 	}
 	k.mu.Unlock()
 	k.metrics.judged(subject.Kind, verdict.Allowed)
@@ -157,10 +166,7 @@ func (k *Keeper) decide(s *share, limits Limits, now time.Time, day Day) (_ Verd
 
 // judgeAlone judges a call while the counter cannot be reached.
 func (k *Keeper) judgeAlone(s *share, limits Limits, now time.Time, day Day) Verdict {
-	every := Window
-	if limits.PerSecond > 0 && limits.PerSecond < aloneShare {
-		every = Window * aloneShare / time.Duration(limits.PerSecond)
-	}
+	every := alonePause(limits)
 	tally := Tally{Day: s.day, Used: s.used + s.pending, Recent: limits.PerSecond}
 	from := k.since.Add(Window)
 	if next := s.alone.Add(every); next.After(from) {
@@ -178,6 +184,14 @@ func (k *Keeper) judgeAlone(s *share, limits Limits, now time.Time, day Day) Ver
 	s.alone = now
 	tally.Allowed, tally.Used, tally.Reset = true, tally.Used+1, every
 	return verdictOf(limits, tally, now, day)
+}
+
+// alonePause is the least time between two calls of a subject that one process grants on its own.
+func alonePause(limits Limits) time.Duration {
+	if limits.PerSecond > 0 && limits.PerSecond < aloneShare {
+		return Window * aloneShare / time.Duration(limits.PerSecond)
+	}
+	return Window
 }
 
 // learn remembers what the counter said of a call that began at now.
@@ -224,7 +238,7 @@ func (k *Keeper) find(ctx context.Context) {
 	if !k.alone {
 		return
 	}
-	k.alone = false
+	k.alone, k.wary = false, k.Clock.Now().Add(waryFor)
 	k.metrics.alone(false)
 	k.Logger.LogAttrs(ctx, slog.LevelInfo, "the count of calls can be reached again")
 }

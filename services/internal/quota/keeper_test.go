@@ -199,19 +199,23 @@ func TestTheCountIsGoneAndComesBack(t *testing.T) {
 	require.InDelta(t, 10, len(f.shared.asks)-asked, 5)
 	require.Equal(t, 1, bytes.Count(f.logs.Bytes(), []byte("cannot be reached")), "one line for the whole time")
 
-	// When it is back, a second that holds a call of its own is left to end; then what was let through is counted.
+	// When it is back, as little is let through for a while, and what was let through is counted; then all that there is.
 	f.shared.err = nil
-	for range 300 {
+	before := allowed
+	for step := range 700 {
 		f.clock.Advance(10 * time.Millisecond)
 		if f.take(t, other, limits).Allowed {
 			allowed++
+		}
+		if step == 390 {
+			require.InDelta(t, 4, allowed-before, 1)
 		}
 	}
 	require.Contains(t, f.logs.String(), "can be reached again")
 	n, err := f.shared.Counter.(*quota.Local).Used(t.Context(), day, []quota.Subject{quotatest.Key("1")})
 	require.NoError(t, err)
 	require.Equal(t, int64(10+allowed), n[0], "nothing that was let through is forgotten")
-	require.Greater(t, allowed, 9+10)
+	require.Greater(t, allowed, before+4+10)
 }
 
 func TestAloneADayHasATenth(t *testing.T) {
@@ -251,9 +255,9 @@ func TestNoSecondHoldsMoreWhenTheCountComesAndGoes(t *testing.T) {
 	f := newFixture(t)
 	keepers := []*quota.Keeper{f.keeper, f.another(t, nil), f.another(t, nil)}
 	var times []time.Time
-	for step := range 4000 {
+	for step := range 8000 {
 		f.shared.err = nil
-		if step/370%2 == 1 {
+		if step/740%2 == 1 {
 			f.shared.err = errGone
 		}
 		f.clock.Advance(11 * time.Millisecond)
@@ -264,6 +268,39 @@ func TestNoSecondHoldsMoreWhenTheCountComesAndGoes(t *testing.T) {
 	require.Greater(t, len(times), 200)
 	for i := 10; i < len(times); i++ {
 		require.GreaterOrEqual(t, times[i].Sub(times[i-10]), time.Second)
+	}
+}
+
+// TestOneNoticesFirstThatTheCountIsBack has the count come back empty, and one process notice it while the other still lets a call through by
+// itself: not both of it, and all that there is, in one second.
+func TestOneNoticesFirstThatTheCountIsBack(t *testing.T) {
+	for late := range 40 {
+		f := newFixture(t)
+		keepers := []*quota.Keeper{f.keeper, f.another(t, nil)}
+		var times []time.Time
+		take := func(k *quota.Keeper) {
+			if f.take(t, k, limits).Allowed {
+				times = append(times, f.clock.Now())
+			}
+		}
+		f.shared.err = errGone
+		for step := range 300 { // their pauses are not at the same time
+			f.clock.Advance(10 * time.Millisecond)
+			if step >= late {
+				take(keepers[1])
+			}
+			take(keepers[0])
+		}
+		f.shared.err, f.shared.Counter = nil, quota.NewLocal(new(quotatest.Ledger), f.clock)
+		for range 800 {
+			f.clock.Advance(10 * time.Millisecond)
+			take(keepers[0])
+			take(keepers[1])
+		}
+		require.Greater(t, len(times), 30, "it has all that there is in the end")
+		for i := 10; i < len(times); i++ {
+			require.GreaterOrEqual(t, times[i].Sub(times[i-10]), time.Second)
+		}
 	}
 }
 
