@@ -313,3 +313,15 @@ func pieces(n int) []string {
 	}
 	return all
 }
+
+// saysOnly has turns say a piece of their answer, and no more until they are stopped. The channel is closed when one has.
+func (f *fixture) saysOnly(piece string) (told chan struct{}) {
+	told = make(chan struct{})
+	f.runner.set(func(ctx context.Context, _ *agentv1.RunTurnRequest, sink engine.Sink) error {
+		sink.Text(piece)
+		close(told)
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	return told
+}

@@ -112,13 +112,7 @@ func TestProcessesTakeTurns(t *testing.T) {
 func TestOtherProcessStopsATurn(t *testing.T) {
 	eachPair(t, func(t *testing.T, c *clock.Manual, one, two *fixture) {
 		conversation := one.conversation(t)
-		told := make(chan struct{})
-		one.runner.set(func(ctx context.Context, _ *agentv1.RunTurnRequest, sink engine.Sink) error {
-			sink.Text("só um pedaço")
-			close(told)
-			<-ctx.Done()
-			return ctx.Err()
-		})
+		told := one.saysOnly("só um pedaço")
 		running := one.say(t, conversation, "oi")
 		<-told
 		id, err := two.Stop(t.Context(), "acme", conversation)
@@ -210,13 +204,7 @@ func TestEndIsHeard(t *testing.T) {
 func TestStopIsHeard(t *testing.T) {
 	eachHearingPair(t, func(t *testing.T, one, two *fixture) {
 		conversation := one.conversation(t)
-		told := make(chan struct{})
-		one.runner.set(func(ctx context.Context, _ *agentv1.RunTurnRequest, sink engine.Sink) error {
-			sink.Text("só um pedaço")
-			close(told)
-			<-ctx.Done()
-			return ctx.Err()
-		})
+		told := one.saysOnly("só um pedaço")
 		running := one.say(t, conversation, "oi")
 		<-told
 		_, err := two.Stop(t.Context(), "acme", conversation)

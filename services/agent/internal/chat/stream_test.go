@@ -156,13 +156,7 @@ func TestStreamGoesOnAfterACrash(t *testing.T) {
 func TestStreamThatCannotGoOnSaysSo(t *testing.T) {
 	eachEngine(t, func(t *testing.T, f *fixture) {
 		conversation := f.conversation(t)
-		told := make(chan struct{})
-		f.runner.set(func(ctx context.Context, _ *agentv1.RunTurnRequest, sink engine.Sink) error {
-			sink.Text("um começo")
-			close(told)
-			<-ctx.Done()
-			return ctx.Err()
-		})
+		told := f.saysOnly("um começo")
 		running := f.say(t, conversation, "oi")
 		<-told
 		seen, err := running.Next(t.Context(), chat.Beginning())
