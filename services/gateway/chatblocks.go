@@ -119,6 +119,7 @@ func (w *blockWriter) writeEvents(ctx context.Context, first *agentv1.ChatEvent,
 	for {
 		select {
 		case next := <-events:
+			timer.Stop()
 			switch {
 			case errors.Is(next.err, io.EOF) && (whole || last == first.GetId()):
 				return nil // also when there was nothing behind the place that was asked for

@@ -226,14 +226,8 @@ func isCut(err error) bool {
 }
 
 func pause(ctx context.Context, d time.Duration) error {
-	timer := clock.System().NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C():
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	clock.Wait(ctx, clock.System(), d, nil)
+	return ctx.Err()
 }
 
 // show shows the events of a stream and gives the id of the last one.

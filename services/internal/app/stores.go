@@ -67,11 +67,7 @@ func openStore(ctx context.Context, options sqldb.Options, ready *readiness) (*s
 		if ready.lack(storeProblem(options.Service, err)) {
 			options.Logger.LogAttrs(ctx, slog.LevelWarn, "waiting for a store", slog.String("store", options.Service), slog.Any("error", err))
 		}
-		timer := options.Clock.NewTimer(storeRetry)
-		select {
-		case <-timer.C():
-		case <-ctx.Done():
-			timer.Stop()
+		if !clock.Wait(ctx, options.Clock, storeRetry, nil) {
 			return nil, fmt.Errorf("open store of %s: %w", options.Service, context.Cause(ctx))
 		}
 	}

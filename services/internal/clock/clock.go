@@ -1,7 +1,10 @@
 // Package clock hands time to code as a value, so that a test decides what time it is and when a timer fires.
 package clock
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Clock tells the time and makes timers. It is safe for concurrent use.
 type Clock interface {
@@ -38,3 +41,19 @@ func (t systemTimer) C() <-chan time.Time { return t.timer.C }
 func (t systemTimer) Stop() bool { return t.timer.Stop() }
 
 func (t systemTimer) Reset(d time.Duration) bool { return t.timer.Reset(d) }
+
+// Wait waits until d has passed or wake brings something, whichever is first; a nil wake never does. It reports whether ctx
+// goes on: false as soon as that has ended.
+//
+// The timer runs during the wait only. So a test that has seen it run (see Manual.AwaitTimers) knows that all the work before
+// the wait is done, and that work after it sees the clock moved.
+func Wait(ctx context.Context, c Clock, d time.Duration, wake <-chan struct{}) bool {
+	timer := c.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C():
+	case <-wake:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}

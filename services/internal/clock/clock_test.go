@@ -1,6 +1,7 @@
 package clock_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,6 +102,25 @@ func TestManualAwaitTimers(t *testing.T) {
 	c.AwaitTimers(1)
 	c.Advance(time.Second)
 	require.Equal(t, start.Add(time.Second), <-done)
+}
+
+func TestWaitEndsByTimeByWakeAndByContext(t *testing.T) {
+	c := clock.NewManual(start)
+	ctx, stop := context.WithCancel(t.Context())
+	wake, waited := make(chan struct{}), make(chan bool)
+	wait := func() { waited <- clock.Wait(ctx, c, time.Second, wake) }
+	go wait()
+	c.AwaitTimers(1)
+	c.Advance(time.Second)
+	require.True(t, <-waited)
+	go wait()
+	wake <- struct{}{}
+	require.True(t, <-waited)
+	go wait()
+	c.AwaitTimers(1) // that of the wait that was woken runs no more
+	stop()
+	require.False(t, <-waited)
+	require.False(t, clock.Wait(ctx, c, 0, nil), "the time is over, and so is the context")
 }
 
 func requireQuiet(t *testing.T, timer clock.Timer) {

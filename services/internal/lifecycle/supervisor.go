@@ -131,22 +131,10 @@ func (s *Supervisor) supervise(w Worker) {
 			backoff = minBackoff
 		}
 		s.logFailure(w, err, "worker failed and will be restarted", backoff)
-		if !s.pause(backoff) {
+		if !clock.Wait(s.ctx, s.clock, backoff, nil) {
 			return
 		}
 		backoff = min(2*backoff, maxBackoff)
-	}
-}
-
-// pause waits; false means that the soft stop came first.
-func (s *Supervisor) pause(d time.Duration) bool {
-	timer := s.clock.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C():
-		return true
-	case <-s.ctx.Done():
-		return false
 	}
 }
 

@@ -185,11 +185,7 @@ func (h *receiver) answer(w http.ResponseWriter, r *http.Request, a answer) {
 // wait hangs up if the caller goes, or the server stops, before the time is
 // over: an empty answer could be taken for an acknowledgement.
 func (h *receiver) wait(r *http.Request, d time.Duration) {
-	timer := h.Clock.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C():
-	case <-r.Context().Done():
+	if !clock.Wait(r.Context(), h.Clock, d, nil) {
 		hangUp()
 	}
 }

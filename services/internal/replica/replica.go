@@ -169,7 +169,7 @@ func (r *Replica) Run(ctx context.Context) error {
 			r.Logger.LogAttrs(ctx, slog.LevelWarn, "connection to other processes is lost: their work is found by the poll until it is back",
 				slog.String("store", r.Store), slog.String("error", err.Error()))
 		}
-		if !r.pause(ctx, backoff) {
+		if !clock.Wait(ctx, r.Clock, backoff, nil) {
 			return nil
 		}
 		backoff = min(2*backoff, maxBackoff)
@@ -258,16 +258,4 @@ func (r *Replica) hear(ctx context.Context, atMost time.Duration) (string, error
 		}
 	}()
 	return r.session.Wait(ctx)
-}
-
-// pause waits; false when ctx ended.
-func (r *Replica) pause(ctx context.Context, d time.Duration) bool {
-	timer := r.Clock.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C():
-		return true
-	}
 }

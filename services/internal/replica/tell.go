@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/prosa-chat/prosa/services/internal/clock"
 )
 
 const (
@@ -68,7 +70,7 @@ func (r *Replica) tellAll(ctx context.Context) {
 		for _, payload := range payloads(r.holder, untold) {
 			r.notify(ctx, payload)
 		}
-		if !r.pause(ctx, tellInterval) {
+		if !clock.Wait(ctx, r.Clock, tellInterval, nil) {
 			return
 		}
 	}

@@ -193,14 +193,8 @@ func lockSchema(ctx context.Context, o Options, conn *sql.Conn) error {
 }
 
 func wait(ctx context.Context, c clock.Clock, d time.Duration) error {
-	timer := c.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C():
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	clock.Wait(ctx, c, d, nil)
+	return ctx.Err()
 }
 
 func (s *server) reader() Reader { return serverReader{s} }

@@ -3,6 +3,8 @@ package chat
 import (
 	"context"
 	"sync"
+
+	"github.com/prosa-chat/prosa/services/internal/clock"
 )
 
 // What processes that share the store tell each other. All of it is found by a poll too.
@@ -41,7 +43,7 @@ func (s *Service) untilEnded(ctx context.Context, conversationID string, look fu
 	for {
 		ended, leave := s.ends.await(conversationID) // before the look, so that none is missed
 		done, err := look()
-		if !done && err == nil && !s.waitFor(ctx, ended, poll) {
+		if !done && err == nil && !clock.Wait(ctx, s.Clock, poll, ended) {
 			err = ctx.Err()
 		}
 		leave()

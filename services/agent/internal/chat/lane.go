@@ -14,6 +14,7 @@ import (
 
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	"github.com/prosa-chat/prosa/services/agent/internal/store"
+	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/rpcerr"
 )
 
@@ -157,27 +158,10 @@ func (s *Service) run(j *job) {
 		}
 		s.Logger.LogAttrs(ctx, slog.LevelWarn, "chat turn failed and is tried again", slog.String("instance", j.Instance),
 			slog.String("conversation_id", j.ConversationID), slog.String("error", err.Error()), slog.Duration("retry_in", backoff))
-		if !s.wait(ctx, backoff) {
+		if !clock.Wait(ctx, s.Clock, backoff, nil) {
 			continue // ctx has ended, and attempt says so
 		}
 		backoff = min(2*backoff, maxBackoff)
-	}
-}
-
-// wait waits; false when ctx ended.
-func (s *Service) wait(ctx context.Context, d time.Duration) bool { return s.waitFor(ctx, nil, d) }
-
-// waitFor waits for something, or for a time; false when ctx ended.
-func (s *Service) waitFor(ctx context.Context, something <-chan struct{}, d time.Duration) bool {
-	timer := s.Clock.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C():
-		return true
-	case <-something:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
@@ -264,7 +248,7 @@ func (s *Service) giveUp(ctx context.Context, j *job, reason error) {
 			s.tell(TopicEnded, j.ConversationID)
 			return
 		}
-		if !s.wait(ctx, backoff) {
+		if !clock.Wait(ctx, s.Clock, backoff, nil) {
 			j.answer.fail(errStopping)
 			return
 		}

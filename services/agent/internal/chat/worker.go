@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prosa-chat/prosa/services/agent/internal/store"
+	"github.com/prosa-chat/prosa/services/internal/clock"
 )
 
 const (
@@ -62,7 +63,7 @@ func (s *Service) Run(ctx context.Context) error {
 			break
 		}
 		s.Logger.LogAttrs(ctx, slog.LevelWarn, "chat turns could not be taken up", slog.String("error", err.Error()))
-		if !s.wait(ctx, minBackoff) {
+		if !clock.Wait(ctx, s.Clock, minBackoff, nil) {
 			s.drain()
 			return nil
 		}
@@ -90,7 +91,7 @@ func (s *Service) lookAfter(ctx context.Context) {
 	}
 	now := s.Clock.Now()
 	adopted, swept := now, now
-	for s.waitFor(ctx, s.attend, interval) {
+	for clock.Wait(ctx, s.Clock, interval, s.attend) {
 		now := s.Clock.Now()
 		var errs []error
 		if s.Shared {

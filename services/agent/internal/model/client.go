@@ -118,12 +118,8 @@ func (c *Client) backoff(attempt int) time.Duration {
 }
 
 func (c *Client) sleep(ctx context.Context, d time.Duration) error {
-	timer := c.deps.Clock.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C():
-		return nil
-	case <-ctx.Done():
+	if !clock.Wait(ctx, c.deps.Clock, d, nil) {
 		return context.Cause(ctx)
 	}
+	return nil
 }

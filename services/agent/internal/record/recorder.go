@@ -146,7 +146,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 		switch {
 		case err == nil:
 			backoff = minBackoff
-			if r.found && !r.wait(ctx, nil, roundInterval) {
+			if r.found && !clock.Wait(ctx, r.Clock, roundInterval, nil) {
 				return nil
 			}
 		case errors.Is(err, errNotHolder), errors.Is(err, store.ErrLeaseLost):
@@ -159,23 +159,10 @@ func (r *Recorder) Run(ctx context.Context) error {
 			r.Logger.LogAttrs(ctx, slog.LevelWarn, "turns could not be recorded", slog.String("error", err.Error()),
 				slog.Duration("retry_in", wait))
 		}
-		if !r.wait(ctx, wake, wait) {
+		if !clock.Wait(ctx, r.Clock, wait, wake) {
 			return nil
 		}
 	}
-}
-
-// wait waits for a time, or until it is woken; false when the context ended.
-func (r *Recorder) wait(ctx context.Context, wake <-chan struct{}, d time.Duration) bool {
-	timer := r.Clock.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-wake:
-	case <-timer.C():
-	}
-	return true
 }
 
 // runOnce goes once through all that is pending. It fails when there is no point in going on: contacts or the store is away, or

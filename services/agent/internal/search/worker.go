@@ -56,19 +56,9 @@ func (w *Worker) Run(ctx context.Context) error {
 			w.logger.LogAttrs(ctx, slog.LevelWarn, "turns could not be put into the search index", slog.String("error", err.Error()),
 				slog.Duration("retry_in", pause))
 		}
-		w.wait(ctx, pause)
+		clock.Wait(ctx, w.clock, pause, nil)
 	}
 	return nil
-}
-
-// wait waits for a time, or until the context ends.
-func (w *Worker) wait(ctx context.Context, d time.Duration) {
-	timer := w.clock.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C():
-	}
 }
 
 // runOnce puts one batch into the index, and says how long to wait before the next. Where there is more at once, the pause grows with what

@@ -32,11 +32,7 @@ func Result(ctx context.Context, c clock.Clock, write func(ctx context.Context) 
 		if err == nil || errors.Is(err, store.ErrLeaseLost) || try == waits {
 			return err
 		}
-		timer := c.NewTimer(gap)
-		select {
-		case <-timer.C():
-		case <-ctx.Done():
-			timer.Stop()
+		if !clock.Wait(ctx, c, gap, nil) {
 			return err
 		}
 		gap *= 2

@@ -12,6 +12,7 @@ import (
 	agentv1 "github.com/prosa-chat/prosa/gen/go/prosa/agent/v1"
 	contactsv1 "github.com/prosa-chat/prosa/gen/go/prosa/contacts/v1"
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
+	"github.com/prosa-chat/prosa/services/internal/clock"
 	"github.com/prosa-chat/prosa/services/internal/erasure"
 )
 
@@ -59,12 +60,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		s.Logger.LogAttrs(ctx, slog.LevelWarn, "erasures could not be restored", slog.String("error", err.Error()),
 			slog.Duration("retry_in", restoreRetry))
-		timer := s.Clock.NewTimer(restoreRetry)
-		select {
-		case <-timer.C():
-		case <-ctx.Done():
-		}
-		timer.Stop()
+		clock.Wait(ctx, s.Clock, restoreRetry, nil)
 	}
 	<-ctx.Done()
 	return nil

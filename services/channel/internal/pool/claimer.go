@@ -46,8 +46,6 @@ func (c *Claimer) Run(ctx context.Context) error {
 		keeping.Wait()
 	}()
 
-	poll := c.Clock.NewTimer(c.Poll)
-	defer poll.Stop()
 	for {
 		more, err := c.RunOnce(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -57,12 +55,8 @@ func (c *Claimer) Run(ctx context.Context) error {
 		if more && err == nil && ctx.Err() == nil {
 			continue
 		}
-		poll.Reset(c.Poll)
-		select {
-		case <-ctx.Done():
+		if !clock.Wait(ctx, c.Clock, c.Poll, c.Wake) {
 			return nil
-		case <-c.Wake:
-		case <-poll.C():
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/prosa-chat/prosa/services/channel/internal/directory"
 	"github.com/prosa-chat/prosa/services/channel/internal/persist"
 	"github.com/prosa-chat/prosa/services/channel/internal/store"
+	"github.com/prosa-chat/prosa/services/internal/clock"
 )
 
 const (
@@ -99,12 +100,7 @@ func (w *Worker) rest(ctx context.Context) {
 	w.mu.Lock()
 	working := w.working
 	w.mu.Unlock()
-	timer := w.Clock.NewTimer(time.Duration(working) * restShare)
-	defer timer.Stop()
-	select {
-	case <-timer.C():
-	case <-ctx.Done():
-	}
+	clock.Wait(ctx, w.Clock, time.Duration(working)*restShare, nil)
 }
 
 // send makes one attempt and stores what came of it. more says that the

@@ -73,18 +73,12 @@ func (r *Reaper) Name() string { return "channel-reaper" }
 
 // Run implements lifecycle.Worker.
 func (r *Reaper) Run(ctx context.Context) error {
-	timer := r.clock.NewTimer(r.poll)
-	defer timer.Stop()
 	for {
 		if err := r.runOnce(ctx); err != nil && ctx.Err() == nil {
 			r.logger.LogAttrs(ctx, slog.LevelWarn, "cancel work of deleted channels", slog.String("error", err.Error()))
 		}
-		timer.Reset(r.poll)
-		select {
-		case <-ctx.Done():
+		if !clock.Wait(ctx, r.clock, r.poll, r.wake) {
 			return nil
-		case <-r.wake:
-		case <-timer.C():
 		}
 	}
 }
