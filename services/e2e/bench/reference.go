@@ -64,7 +64,7 @@ func (e echo) ReceiveMessage(context.Context, *channelv1.ReceiveMessageRequest) 
 func serveRelay(ctx context.Context, addr, target string) error {
 	client := &http.Client{
 		Timeout:   time.Minute,
-		Transport: &http.Transport{MaxIdleConns: 256, MaxIdleConnsPerHost: 256},
+		Transport: &http.Transport{MaxIdleConns: 4096, MaxIdleConnsPerHost: 4096},
 	}
 	return serve(ctx, addr, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"modernc.org/libc"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // FailNow makes the store believe that its disk failed.
@@ -34,4 +35,18 @@ func OnLogWrite(t *testing.T, do func(n int32, write func() int32) int32) {
 		return do(n, func() int32 { return original(tls, file, buffer, n, offset) })
 	}
 	t.Cleanup(func() { plain.write = original })
+}
+
+// LockPage is a number that no page of a file has.
+const LockPage = lockPage
+
+// OnRekey tells a function of each page that gets another number, and which number of its cache's pages was the greatest up to now,
+// until the end of the test.
+func OnRekey(t *testing.T, do func(greatest, to uint32)) {
+	original := plainRekey
+	plainRekey = func(tls *libc.TLS, cache, page uintptr, from, to uint32) {
+		do(at[sqlite3.TPCache1](cache).FiMaxKey, to)
+		original(tls, cache, page, from, to)
+	}
+	t.Cleanup(func() { plainRekey = original })
 }

@@ -87,7 +87,7 @@ var registerGatheringLog = sync.OnceValue(func() error {
 	address := libc.Xmalloc(tls, libc.Tsize_t(unsafe.Sizeof(sqlite3.Tsqlite3_vfs{})))
 	logMethods = libc.Xmalloc(tls, libc.Tsize_t(unsafe.Sizeof(sqlite3.Tsqlite3_io_methods{})))
 	if address == 0 || logMethods == 0 {
-		return errors.New("make file system: out of memory")
+		return errNoMemory
 	}
 	vfs := at[sqlite3.Tsqlite3_vfs](address)
 	*vfs = *at[sqlite3.Tsqlite3_vfs](plain.vfs)

@@ -17,8 +17,8 @@ import (
 
 const (
 	busyTimeout = "5000" // milliseconds; only a foreign process (a backup, a shell) makes anybody wait
-	// Memory is bounded by the page caches: the writer's and, for each reader, its own. At each commit SQLite walks the whole hash
-	// table of the writer's cache, which doubles when there are as many pages as it has slots: 15 MiB stay under 4,096 pages.
+	// Memory is bounded by the page caches: the writer's and, for each reader, its own. The hash table of a cache
+	// doubles when there are as many pages as it has slots: 15 MiB stay under 4,096 pages.
 	writerCacheKiB = 15 << 10
 	readerCacheKiB = 2 << 10
 	// logBytes is what the write-ahead log's file is cut to after it has been longer.
@@ -43,7 +43,7 @@ func openSQLite(ctx context.Context, o Options, m *metrics) (_ engine, err error
 			err = errors.Join(err, unlock())
 		}
 	}()
-	if err := registerGatheringLog(); err != nil {
+	if err := errors.Join(errPageCache, registerGatheringLog()); err != nil {
 		return nil, err
 	}
 	if err := migrateSQLite(ctx, o, path); err != nil {
@@ -90,6 +90,8 @@ func claimFile(o Options) (path string, unlock func() error, err error) {
 	}
 	return path, unlock, nil
 }
+
+var errNoMemory = errors.New("prepare sqlite: out of memory")
 
 func writerPragmas() url.Values {
 	return url.Values{

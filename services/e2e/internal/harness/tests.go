@@ -19,7 +19,7 @@ import (
 // Main builds the binary, says in path where it is, runs a package's tests, and
 // ends the process with their outcome. A TestMain calls it.
 func Main(m *testing.M, path *string) {
-	built, remove, err := Build(context.Background())
+	built, remove, err := Build(context.Background(), buildFlags...)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
