@@ -17,6 +17,7 @@ type serveCommand struct {
 
 // Run serves until the process is told to stop.
 func (c *serveCommand) Run(ctx context.Context, s streams) error {
+	useProcessors(c.DatabaseURL == "")
 	return app.Run(ctx, app.Options{
 		Settings: c.Settings,
 		Roles:    c.Roles,
