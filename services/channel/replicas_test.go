@@ -26,6 +26,8 @@ func replicas(t *testing.T, one, two channel.Config, options ...rigOption) (a, b
 	t.Helper()
 	shared := testkit.Options(t, sqldb.Postgres, channel.Migrations(), "channel")
 	a = newRig(t, testkit.Open(t, shared), withConfig(one)).start()
+	// It is listed before the other one begins, whose clock may stand still: that looks once.
+	a.eventually(func() bool { return a.gauge("prosa_replica_connected") == 1 }, "it is listed")
 	b = newRig(t, testkit.Open(t, shared), append(options, withConfig(two))...).start()
 	for _, r := range []*rig{a, b} {
 		r.eventually(func() bool { return r.gauge("prosa_replica_others") == 1 }, "the other one is seen")

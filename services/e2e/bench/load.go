@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/prosa-chat/prosa/services/internal/clock"
 )
 
 // conversations is over how many persons the messages go.
@@ -48,8 +50,10 @@ func (l load) run(ctx context.Context) (perSecond float64, err error) {
 				if n > int64(l.plan.messages) {
 					return
 				}
-				if errs[sender] = l.send(ctx, client, int(n)); errs[sender] != nil {
-					return
+				for again := true; again; {
+					if again, errs[sender] = l.send(ctx, client, int(n)); errs[sender] != nil {
+						return
+					}
 				}
 			}
 		})
@@ -66,26 +70,33 @@ func (l load) run(ctx context.Context) (perSecond float64, err error) {
 	return float64(l.plan.messages) / time.Since(start).Seconds(), nil
 }
 
-func (l load) send(ctx context.Context, client *http.Client, n int) error {
+// send sends a message once. Who is told that there is too much to do waits as
+// long as was asked, and is to send it again.
+func (l load) send(ctx context.Context, client *http.Client, n int) (again bool, err error) {
 	body := `{"channelId":"` + l.channelID + `","clientIdentifier":"person-` + strconv.Itoa(n%conversations) +
 		`","type":"text","text":"Olá, preciso de ajuda com o pedido ` + strconv.Itoa(n) + `"}`
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, l.url, bytes.NewReader([]byte(body)))
 	if err != nil {
-		return fmt.Errorf("make request: %w", err)
+		return false, fmt.Errorf("make request: %w", err)
 	}
 	request.Header.Set("Content-Type", "application/json")
 	response, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("send: %w", err)
+		return false, fmt.Errorf("send: %w", err)
 	}
 	defer response.Body.Close()
 	if _, err := io.Copy(io.Discard, response.Body); err != nil {
-		return fmt.Errorf("read answer: %w", err)
+		return false, fmt.Errorf("read answer: %w", err)
 	}
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("send: status %d", response.StatusCode)
+	if response.StatusCode == http.StatusOK {
+		return false, nil
 	}
-	return nil
+	seconds, err := strconv.Atoi(response.Header.Get("Retry-After"))
+	if response.StatusCode != http.StatusServiceUnavailable || err != nil {
+		return false, fmt.Errorf("send: status %d", response.StatusCode)
+	}
+	clock.Wait(ctx, clock.System(), time.Duration(seconds)*time.Second, nil)
+	return true, ctx.Err()
 }
 
 // counter is a receiver that acknowledges and counts.

@@ -64,12 +64,12 @@ func (s *slowStore) ClaimLanes(_ context.Context, claims []store.Claim, _, _ tim
 
 func (s *slowStore) RenewLane(context.Context, store.LaneKey, int64, time.Time) error { return nil }
 
-func (s *slowStore) Settle(ctx context.Context, d *store.Delivery, _ int64, _ time.Time) (bool, error) {
+func (s *slowStore) Settle(ctx context.Context, d *store.Delivery, _ int64, _ time.Time) (store.Settled, error) {
 	select {
 	case <-s.settle:
-		return d.Sequence == 1, nil
+		return store.Settled{More: d.Sequence == 1}, nil
 	case <-ctx.Done():
-		return false, ctx.Err()
+		return store.Settled{}, ctx.Err()
 	}
 }
 

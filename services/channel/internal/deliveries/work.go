@@ -61,11 +61,10 @@ func (w *Worker) drain(ctx context.Context, place *place, l store.Lane) (held, m
 			held, more = false, false
 		}
 	}()
-	settled, pending := l.SettledSeq, l.Pending
 	for range handBatch {
-		if len(pending) == 0 {
+		if len(l.Pending) == 0 {
 			var err error
-			if pending, err = w.Store.Deliveries(ctx, l.LaneKey, settled, store.ReadAhead); err != nil || len(pending) == 0 {
+			if l.Pending, err = w.Store.Deliveries(ctx, l.LaneKey, l.SettledSeq, store.ReadAhead); err != nil || len(l.Pending) == 0 {
 				// Rather than trying at once, again and again, let the lease end.
 				return ctx.Err() != nil, false
 			}
@@ -85,48 +84,52 @@ func (w *Worker) drain(ctx context.Context, place *place, l store.Lane) (held, m
 		if !place.take(ctx) {
 			return true, ctx.Err() == nil
 		}
-		settledOne, held := w.deliver(ctx, place, endpoint, &pending[0], l.Epoch)
-		if !settledOne {
+		settled, held := w.deliver(ctx, place, endpoint, &l)
+		if !settled {
 			return held, false
 		}
-		settled, pending = pending[0].Sequence, pending[1:]
+		l.SettledSeq, l.Pending = l.Pending[0].Sequence, l.Pending[1:]
 	}
 	return true, ctx.Err() == nil
 }
 
-// deliver makes one attempt and stores what came of it. more says that the
-// lane goes on with its next delivery; otherwise held says whether the lease is
-// still to be given back.
-func (w *Worker) deliver(ctx context.Context, place *place, endpoint *directory.Endpoint, d *store.Delivery, epoch int64) (more, held bool) {
+// deliver makes one attempt for the head of a lane and stores what came of it.
+// more says that the lane goes on with its next delivery; otherwise held says
+// whether the lease is still to be given back.
+func (w *Worker) deliver(ctx context.Context, place *place, endpoint *directory.Endpoint, l *store.Lane) (more, held bool) {
+	d := &l.Pending[0]
 	outcome, made := w.Attempt(ctx, endpoint, d)
 	place.leave()
 	if !made {
 		return false, true
 	}
 	if outcome.Acknowledged {
-		return w.settle(ctx, d, epoch, store.Delivered)
+		return w.settle(ctx, l, store.Delivered)
 	}
 	wait, again := w.next(endpoint, d, outcome)
 	switch {
 	case outcome.Gone:
 		wait = 0 // when the channel is active again, nothing is left to wait for
 	case !again && endpoint.FailurePolicy == store.Park:
-		w.park(ctx, d, epoch)
+		w.park(ctx, d, l.Epoch)
 		return false, false
 	case !again:
-		return w.settle(ctx, d, epoch, store.Dead)
+		return w.settle(ctx, l, store.Dead)
 	}
 	err := persist.Result(ctx, w.Clock, func(ctx context.Context) error {
-		return w.Store.Retry(ctx, d, epoch, w.Clock.Now().Add(wait))
+		return w.Store.Retry(ctx, d, l.Epoch, w.Clock.Now().Add(wait))
 	})
 	w.unstored(ctx, d, err)
 	return false, false
 }
 
-func (w *Worker) settle(ctx context.Context, d *store.Delivery, epoch int64, state store.DeliveryState) (more, held bool) {
+// settle ends the head of a lane, and says what deliver does.
+func (w *Worker) settle(ctx context.Context, l *store.Lane, state store.DeliveryState) (more, held bool) {
+	d := &l.Pending[0]
 	d.State = state
+	var settled store.Settled
 	err := persist.Result(ctx, w.Clock, func(ctx context.Context) (err error) {
-		more, err = w.Store.Settle(ctx, d, epoch, w.Clock.Now())
+		settled, err = w.Store.Settle(ctx, d, l.Epoch, w.Clock.Now())
 		return err
 	})
 	if err != nil {
@@ -134,7 +137,10 @@ func (w *Worker) settle(ctx context.Context, d *store.Delivery, epoch int64, sta
 		return false, false
 	}
 	w.Settled(ctx, d)
-	return more && ctx.Err() == nil, more
+	if len(l.Pending) == 1 { // else more is read ahead already
+		l.Pending = append(l.Pending, settled.Pending...)
+	}
+	return settled.More && ctx.Err() == nil, settled.More
 }
 
 // unstored notes that a result is lost; the attempt will be made again.

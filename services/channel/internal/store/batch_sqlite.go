@@ -40,8 +40,8 @@ type settlement struct {
 	epoch    int64
 	now      time.Time
 
-	more bool
-	err  error
+	settled Settled
+	err     error
 }
 
 var (
@@ -153,6 +153,11 @@ func (q *queues) acceptAll(ctx context.Context, tx sqldb.Tx, batch []*acceptance
 			p.epoch = sqldb.Micros(a.message.CreateTime)
 		}
 		held := p.extend(1, a.hold, sqldb.Micros(a.message.CreateTime))
+		if !held {
+			m := *a.message
+			m.Seq = p.last
+			p.messages.add(p.last, m, len(m.Text)+len(m.Context), &q.unread)
+		}
 		a.accepted, a.err = Accepted{MessageID: a.message.ID, Held: Held{Seq: p.last, Epoch: p.epoch, OK: held}}, nil
 	}
 	if err := save(ctx, tx, &q.threads, stored, (*acceptance).thread, threadValues); err != nil {
@@ -187,6 +192,7 @@ func (q *queues) finishAll(ctx context.Context, tx sqldb.Tx, batch []*finish) er
 			continue
 		}
 		f.finished.More, f.err = p.last > p.done, nil
+		f.finished.Pending = p.messages.behind(p.done, &q.unread)
 		if len(f.turn.Answer) == 0 {
 			continue
 		}
@@ -209,6 +215,11 @@ func (q *queues) finishAll(ctx context.Context, tx sqldb.Tx, batch []*finish) er
 		p := q.lanes.known[f.lane()]
 		p.extend(len(f.turn.Answer), f.turn.HoldLane, sqldb.Micros(f.now))
 		f.queued(p.last, p.done, p.epoch)
+		if !f.finished.LaneHeld {
+			for _, d := range f.pending() {
+				p.deliveries.add(d.Sequence, d, len(d.Body), &q.unread)
+			}
+		}
 		for i := range f.turn.Answer {
 			deliveries = append(deliveries, outgoing{turn: f, index: i, sequence: f.finished.FirstSequence + int64(i)})
 		}
@@ -231,10 +242,10 @@ func (q *queues) settleAll(ctx context.Context, tx sqldb.Tx, batch []*settlement
 	}
 	settled := make([]*settlement, 0, len(batch))
 	for _, s := range batch {
-		s.more, s.err = false, ErrLeaseLost
+		s.settled, s.err = Settled{}, ErrLeaseLost
 		p := q.lanes.known[s.lane()]
 		if p.advance(s.epoch, s.delivery.Sequence) {
-			s.more, s.err = p.last > p.done, nil
+			s.settled, s.err = Settled{More: p.last > p.done, Pending: p.deliveries.behind(p.done, &q.unread)}, nil
 			settled = append(settled, s)
 		}
 	}

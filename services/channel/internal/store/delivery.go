@@ -91,15 +91,23 @@ WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND epoch = $4 
 RETURNING last_seq`
 )
 
+// Settled is what comes behind a delivery that was settled.
+type Settled struct {
+	// More is true if the lane has further deliveries; the caller still holds
+	// it. Otherwise the lease has ended.
+	More bool
+	// Pending is the next of them, in order, as far as they are known already.
+	Pending []Delivery
+}
+
 // Settle ends the head of a held lane as d says: State (Delivered or Dead),
-// AttemptCount and Attempts. More is true if the lane has further deliveries;
-// the caller still holds it. Otherwise the lease has ended.
-func (s *Store) Settle(ctx context.Context, d *Delivery, epoch int64, now time.Time) (more bool, err error) {
-	more, err = s.dialect.settle(ctx, s.pool, d, epoch, now)
+// AttemptCount and Attempts.
+func (s *Store) Settle(ctx context.Context, d *Delivery, epoch int64, now time.Time) (Settled, error) {
+	settled, err := s.dialect.settle(ctx, s.pool, d, epoch, now)
 	if err != nil {
-		return false, fmt.Errorf("settle delivery: %w", err)
+		return Settled{}, fmt.Errorf("settle delivery: %w", err)
 	}
-	return more, nil
+	return settled, nil
 }
 
 // Retry records a failed attempt at the head of a held lane and ends the

@@ -197,15 +197,15 @@ func queue(ctx context.Context, tx sqldb.Tx, f *finish, token int64) error {
 	return nil
 }
 
-func (postgresDialect) settle(ctx context.Context, db *sqldb.DB, d *Delivery, epoch int64, now time.Time) (more bool, err error) {
+func (postgresDialect) settle(ctx context.Context, db *sqldb.DB, d *Delivery, epoch int64, now time.Time) (settled Settled, err error) {
 	err = db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
 		var last int64
 		err := tx.QueryRowContext(ctx, postgresSettleLane, d.Instance, d.EndpointID, d.InteractionID, epoch, d.Sequence).Scan(&last)
 		if err != nil {
 			return leased(err)
 		}
-		more = last > d.Sequence
+		settled = Settled{More: last > d.Sequence}
 		return writeAttempts(ctx, tx, d, sql.NullInt64{Int64: sqldb.Micros(now), Valid: true})
 	})
-	return more, err
+	return settled, err
 }

@@ -76,12 +76,12 @@ func (d sqliteDialect) finishTurn(ctx context.Context, _ *sqldb.DB, turn *Turn, 
 	return f.finished, f.err
 }
 
-func (d sqliteDialect) settle(ctx context.Context, _ *sqldb.DB, delivery *Delivery, epoch int64, now time.Time) (bool, error) {
+func (d sqliteDialect) settle(ctx context.Context, _ *sqldb.DB, delivery *Delivery, epoch int64, now time.Time) (Settled, error) {
 	s := &settlement{delivery: delivery, epoch: epoch, now: now}
 	if err := d.settles.Do(ctx, s); err != nil {
-		return false, err
+		return Settled{}, err
 	}
-	return s.more, s.err
+	return s.settled, s.err
 }
 
 // holding gives what an idle queue's epoch is raised by, the lease's end and

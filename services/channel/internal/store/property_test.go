@@ -250,6 +250,11 @@ func (m *model) finish(rt *rapid.T) {
 	}
 	h.queue.advance()
 	require.Equal(rt, h.queue.done < h.queue.last, got.More)
+	if len(got.Pending) > 0 {
+		stored, err := m.store.Messages(rt.Context(), turn.ThreadKey, h.queue.done, len(got.Pending))
+		require.NoError(rt, err)
+		require.Equal(rt, stored, got.Pending)
+	}
 	require.Equal(rt, len(turn.Answer), got.Queued)
 	if len(turn.Answer) == 0 {
 		return
@@ -330,7 +335,7 @@ func (m *model) settle(rt *rapid.T) {
 	d := &store.Delivery{
 		LaneKey: m.laneKey(h.queue), Sequence: h.queue.done + 1 + ahead, State: rapid.SampledFrom([]store.DeliveryState{store.Delivered, store.Dead}).Draw(rt, "state"),
 	}
-	more, err := m.store.Settle(rt.Context(), d, h.epoch, m.now)
+	settled, err := m.store.Settle(rt.Context(), d, h.epoch, m.now)
 	if ahead > 0 {
 		require.ErrorIs(rt, err, store.ErrLeaseLost, "out of order")
 		return
@@ -338,7 +343,12 @@ func (m *model) settle(rt *rapid.T) {
 	if m.agree(rt, h, err) {
 		h.queue.states[h.queue.done] = d.State
 		h.queue.advance()
-		require.Equal(rt, h.queue.done < h.queue.last, more)
+		require.Equal(rt, h.queue.done < h.queue.last, settled.More)
+		if len(settled.Pending) > 0 {
+			stored, err := m.store.Deliveries(rt.Context(), d.LaneKey, h.queue.done, len(settled.Pending))
+			require.NoError(rt, err)
+			require.Equal(rt, stored, settled.Pending)
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ type queues struct {
 	undone uint64
 
 	threads, lanes memory
+	unread         int // how many entries are remembered of all of them
 }
 
 // memory is what is remembered of one table. CROSS JOIN keeps the list of
@@ -39,6 +40,10 @@ type position struct {
 	last, done, epoch, lease, next, failures, strikes int64
 
 	changed bool // and not written yet
+
+	// Of a thread it is messages, of a lane deliveries.
+	messages   unread[Message]
+	deliveries unread[Delivery]
 }
 
 // queuesOf is the one memory of an open store, however many use it.
@@ -85,6 +90,7 @@ ON CONFLICT (instance, endpoint_id, interaction_id) DO UPDATE SET
 func (q *queues) forget() {
 	clear(q.threads.known)
 	clear(q.lanes.known)
+	q.unread = 0
 }
 
 // refresh forgets what may not be so any more. Whoever uses the memory calls it

@@ -64,7 +64,7 @@ type dialect interface {
 	accept(ctx context.Context, db *sqldb.DB, m *Message, key *Key, hold time.Time) (Accepted, error)
 	// finishTurn and settle are [Store.FinishTurn] and [Store.Settle].
 	finishTurn(ctx context.Context, db *sqldb.DB, turn *Turn, now time.Time) (Finished, error)
-	settle(ctx context.Context, db *sqldb.DB, d *Delivery, epoch int64, now time.Time) (more bool, err error)
+	settle(ctx context.Context, db *sqldb.DB, d *Delivery, epoch int64, now time.Time) (Settled, error)
 	// claimThreads and claimLanes are UPDATE statements that return what was
 	// taken; see [Store.ClaimThreads] and [Store.ClaimLanes] for their arguments,
 	// behind which come those of holder.

@@ -116,6 +116,8 @@ type Finished struct {
 	// More is true if the thread has further messages; the caller still holds
 	// it. Otherwise the lease has ended.
 	More bool
+	// Pending is the next of them, in order, as far as they are known already.
+	Pending []Message
 	// Queued is how many deliveries were stored: none if the channel was
 	// deleted in between.
 	Queued int

@@ -190,6 +190,9 @@ func (w *Worker) finish(ctx context.Context, t *store.Thread, m *store.Message, 
 	if err != nil {
 		return false, err
 	}
+	if len(t.Pending) == 1 { // else more is read ahead already
+		t.Pending = append(t.Pending, finished.Pending...)
+	}
 	w.Answered(endpoint, m.ID, answer)
 	w.metrics.turns.WithLabelValues(answered).Inc()
 	w.metrics.queued.Add(float64(finished.Queued))

@@ -48,15 +48,15 @@ var laneCases = []Case{
 
 		first := all[0]
 		first.State, first.AttemptCount, first.Attempts = store.Delivered, 1, []byte(`[{"answer":"ção"}]`)
-		more, err := s.Settle(t.Context(), &first, held[0].Epoch, at(1))
+		settled, err := s.Settle(t.Context(), &first, held[0].Epoch, at(1))
 		require.NoError(t, err)
-		require.True(t, more)
+		require.True(t, settled.More)
 		_, err = s.Settle(t.Context(), &first, held[0].Epoch, at(1))
 		require.ErrorIs(t, err, store.ErrLeaseLost, "not twice")
 		second.State = store.Dead
-		more, err = s.Settle(t.Context(), &second, held[0].Epoch, at(2))
+		settled, err = s.Settle(t.Context(), &second, held[0].Epoch, at(2))
 		require.NoError(t, err)
-		require.False(t, more)
+		require.False(t, settled.More)
 		require.Equal(t, []store.DeliveryState{store.Delivered, store.Dead}, states(deliveries(t, s, key)))
 		got := deliveries(t, s, key)[0]
 		require.Equal(t, 1, got.AttemptCount)
@@ -140,11 +140,17 @@ var laneCases = []Case{
 		require.False(t, second.LaneHeld, "somebody holds it")
 		require.EqualValues(t, 3, second.FirstSequence)
 		key := first.Lane.LaneKey
-		for i, d := range deliveries(t, s, key) {
+		all := deliveries(t, s, key)
+		for i, d := range all {
 			d.State = store.Delivered
-			more, err := s.Settle(t.Context(), &d, first.Lane.Epoch, at(2))
+			settled, err := s.Settle(t.Context(), &d, first.Lane.Epoch, at(2))
 			require.NoError(t, err)
-			require.Equal(t, i < 3, more)
+			require.Equal(t, i < 3, settled.More)
+			if i == 1 && s.Exclusive() {
+				require.Equal(t, all[2:], settled.Pending, "what came since need not be read")
+			} else {
+				require.Empty(t, settled.Pending)
+			}
 		}
 		third := finish("ana")
 		require.True(t, third.LaneHeld)

@@ -201,6 +201,10 @@ var messageCases = []Case{
 		require.Equal(t, store.Held{Seq: 2, Epoch: first, OK: false}, accepted2.Held)
 		finished := answer(t, s, store.Thread{ThreadKey: m.ThreadKey, Epoch: first}, "i", 0, at(2))
 		require.True(t, finished.More)
+		if s.Exclusive() {
+			second.Seq = 2
+			require.Equal(t, []store.Message{*second}, finished.Pending, "what came since need not be read")
+		}
 		finished = answer(t, s, store.Thread{ThreadKey: m.ThreadKey, Epoch: first, DoneSeq: 1}, "i", 0, at(2))
 		require.False(t, finished.More)
 		third, err := s.Accept(t.Context(), message(c, "ana", "3", at(3)), nil, at(3).Add(lease))

@@ -97,9 +97,9 @@ var parkCases = []Case{
 		require.Len(t, held, 1)
 		require.Zero(t, held[0].SettledSeq)
 		head.State = store.Delivered
-		more, err := s.Settle(t.Context(), &head, held[0].Epoch, at(10))
+		settled, err := s.Settle(t.Context(), &head, held[0].Epoch, at(10))
 		require.NoError(t, err)
-		require.True(t, more)
+		require.True(t, settled.More)
 	}},
 	{"parked lanes of an endpoint go on behind their dead heads, by batches", func(t *testing.T, s *store.Store) {
 		c, other := create(t, s, "acme", 1), create(t, s, "acme", 2)

@@ -25,9 +25,9 @@ func settleAll(t *testing.T, s *store.Store, c *store.Channel, state store.Deliv
 				require.NoError(t, err)
 				d := pending[0]
 				d.State, d.AttemptCount, d.Attempts = state, 2, []byte(`[{"error":"status"},{"error":"status"}]`)
-				more, err = s.Settle(t.Context(), &d, l.Epoch, now)
+				result, err := s.Settle(t.Context(), &d, l.Epoch, now)
 				require.NoError(t, err)
-				settled = d.Sequence
+				more, settled = result.More, d.Sequence
 			}
 		}
 	}
