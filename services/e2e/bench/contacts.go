@@ -23,8 +23,6 @@ type contactsFigure struct{ attendances *int }
 
 func (contactsFigure) title() string { return "contacts" }
 
-func (contactsFigure) callers() int { return 1 }
-
 const (
 	contactsInstance = "bench"
 	// pagesMeasured is how many pages of each kind a pair has.

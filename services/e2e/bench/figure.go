@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -19,8 +18,6 @@ import (
 // measurement is one line of the table.
 type measurement interface {
 	title() string
-	// callers is how many calls at once it takes, if nobody wants another number.
-	callers() int
 	measure(ctx context.Context, binary string, p plan) (result, error)
 }
 
@@ -40,13 +37,9 @@ type figure struct {
 	settings map[string]string
 	// whole waits for the answers, not only for the acknowledgements.
 	whole bool
-	// senders is how many calls at once it takes; 0 is 64.
-	senders int
 }
 
 func (f figure) title() string { return f.name }
-
-func (f figure) callers() int { return cmp.Or(f.senders, 64) }
 
 var durableAccept = figure{
 	name: "durable accept", must: 0.6, reach: 1,
@@ -58,7 +51,6 @@ var wholeWay = figure{
 	name: "whole way", must: 0.3, reach: 0.5,
 	reference: "relay",
 	whole:     true,
-	senders:   512, // of a thousand people, each in a conversation of their own
 }
 
 // result is what came out.
@@ -89,8 +81,8 @@ func (r result) String() string {
 	if r.cost.cpu > 0 {
 		processor = fmt.Sprintf("%.0fµs", r.cost.cpu)
 	}
-	return fmt.Sprintf("%-16s %7d %8.2f %15s %6.2f %6.2f %10.0f/s %10.0f/s %12.3f %11s   %.2f%s",
-		r.name, r.senders, median(r.ratios), fmt.Sprintf("%.2f–%.2f", slices.Min(r.ratios), slices.Max(r.ratios)),
+	return fmt.Sprintf("%-16s %8.2f %15s %6.2f %6.2f %10.0f/s %10.0f/s %12.3f %11s   %.2f%s",
+		r.name, median(r.ratios), fmt.Sprintf("%.2f–%.2f", slices.Min(r.ratios), slices.Max(r.ratios)),
 		r.must, r.reach, median(r.prosa), median(r.reference), r.cost.commits, processor, r.same, void)
 }
 

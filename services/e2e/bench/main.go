@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	var p plan
 	flags.IntVar(&p.pairs, "pairs", 10, "pairs of measurements a figure")
 	flags.IntVar(&p.messages, "messages", 20000, "messages a measurement")
-	flags.IntVar(&p.senders, "senders", 0, "calls at once (default: those of each figure)")
+	flags.IntVar(&p.senders, "senders", 64, "calls at once")
 	flags.StringVar(&p.postgres, "postgres", "", "measure on this PostgreSQL (an empty database) instead of the embedded store")
 	flags.StringVar(&p.profiles, "profiles", "", "write a CPU profile of Prosa under each figure's load into this folder")
 	attendances := flags.Int("attendances", 1_000_000, "attendances that contacts are queried over")
@@ -87,21 +87,16 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if p.postgres != "" {
 		store = "PostgreSQL"
 	}
-	lines := []string{fmt.Sprintf("%s/%s, %d processors, %s, %s; %d pairs of %d messages\n",
-		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), store, p.pairs, p.messages),
-		fmt.Sprintf("%-16s %7s %8s %15s %6s %6s %12s %12s %12s %11s   %s", "figure", "senders", "ratio", "range", "must", "reach", "prosa", "reference", "commits/msg", "CPU/msg", "A/A")}
+	lines := []string{fmt.Sprintf("%s/%s, %d processors, %s, %s; %d pairs of %d messages by %d senders\n",
+		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), store, p.pairs, p.messages, p.senders),
+		fmt.Sprintf("%-16s %8s %15s %6s %6s %12s %12s %12s %11s   %s", "figure", "ratio", "range", "must", "reach", "prosa", "reference", "commits/msg", "CPU/msg", "A/A")}
 	var errs []error
 	for _, figure := range figures {
-		plan := p
-		if plan.senders == 0 {
-			plan.senders = figure.callers()
-		}
-		result, err := figure.measure(ctx, binary, plan)
+		result, err := figure.measure(ctx, binary, p)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", figure.title(), err))
 			continue
 		}
-		result.senders = plan.senders
 		lines = append(lines, result.String())
 	}
 	_, err = fmt.Fprintln(out, strings.Join(lines, "\n"))
