@@ -52,6 +52,10 @@ func TestCursorsAreBound(t *testing.T) {
 		first, err := f.List(t.Context(), "acme", &agentv1.ListConversationsRequest{Limit: proto.Int32(1), DateInit: "2026-01-01"})
 		require.NoError(t, err)
 		cursor := first.GetCursor()
+		other := "A"
+		if cursor[20:21] == other {
+			other = "B"
+		}
 		good := func() *agentv1.ListConversationsRequest {
 			return &agentv1.ListConversationsRequest{CurrentPage: 1, Cursor: cursor, DateInit: "2026-01-01"}
 		}
@@ -63,7 +67,7 @@ func TestCursorsAreBound(t *testing.T) {
 		}{
 			"with the first page": {"cursor", func(r *agentv1.ListConversationsRequest) { r.CurrentPage = 0 }},
 			"missing":             {"cursor", func(r *agentv1.ListConversationsRequest) { r.Cursor = "" }},
-			"forged":              {"cursor", func(r *agentv1.ListConversationsRequest) { r.Cursor = cursor[:20] + "A" + cursor[21:] }},
+			"forged":              {"cursor", func(r *agentv1.ListConversationsRequest) { r.Cursor = cursor[:20] + other + cursor[21:] }},
 			"cut":                 {"cursor", func(r *agentv1.ListConversationsRequest) { r.Cursor = cursor[:len(cursor)-1] }},
 			"other days":          {"cursor", func(r *agentv1.ListConversationsRequest) { r.DateInit = "2026-01-02" }},
 			"another end":         {"cursor", func(r *agentv1.ListConversationsRequest) { r.DateEnd = "2027-01-02" }},
