@@ -59,20 +59,13 @@ func (r *useRecorder) Name() string { return "accounts-key-use" }
 
 // Run stores what was noted every few seconds, and once more when the context ends.
 func (r *useRecorder) Run(ctx context.Context) error {
-	timer := r.clock.NewTimer(useFlushInterval)
-	defer timer.Stop()
-	for {
-		select {
-		case <-timer.C():
-			r.flush(ctx)
-			timer.Reset(useFlushInterval)
-		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlushTimeout)
-			defer cancel()
-			r.flush(last)
-			return nil
-		}
+	for clock.Wait(ctx, r.clock, useFlushInterval, nil) {
+		r.flush(ctx)
 	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlushTimeout)
+	defer cancel()
+	r.flush(last)
+	return nil
 }
 
 // flush stores what was noted. What cannot be stored now stays noted.

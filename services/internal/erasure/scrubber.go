@@ -57,13 +57,7 @@ func (s *Scrubber) Scrub(ctx context.Context) {
 	case s.wake <- struct{}{}:
 	default:
 	}
-	timer := s.clock.NewTimer(scrubPatience)
-	defer timer.Stop()
-	select {
-	case <-ended:
-	case <-timer.C():
-	case <-ctx.Done():
-	}
+	clock.Wait(ctx, s.clock, scrubPatience, ended)
 }
 
 // Run scrubs when it is asked to, and at its beginning what is left from before.

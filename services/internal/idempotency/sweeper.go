@@ -33,19 +33,11 @@ func (s *Sweeper) Name() string { return s.service + "-sweep" }
 
 // Run sweeps at once and then at every interval. An error ends it; who runs it runs it again.
 func (s *Sweeper) Run(ctx context.Context) error {
-	timer := s.clock.NewTimer(0)
-	defer timer.Stop()
 	for {
-		select {
-		case <-timer.C():
-			if err := s.runOnce(ctx); err != nil {
-				if ctx.Err() != nil {
-					return nil
-				}
-				return err
-			}
-			timer.Reset(SweepInterval)
-		case <-ctx.Done():
+		if err := s.runOnce(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
+		if !clock.Wait(ctx, s.clock, SweepInterval, nil) {
 			return nil
 		}
 	}

@@ -84,20 +84,13 @@ func (w *Worker) Name() string { return w.Service + "-retention" }
 
 // Run deletes at every interval until the context ends.
 func (w *Worker) Run(ctx context.Context) error {
-	timer := w.Clock.NewTimer(Interval)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C():
-		}
+	for clock.Wait(ctx, w.Clock, Interval, nil) {
 		if err := w.runOnce(ctx); err != nil && ctx.Err() == nil {
 			w.Logger.LogAttrs(ctx, slog.LevelWarn, "what is older than its instance keeps could not be deleted",
 				slog.String("store", w.Service), slog.String("error", err.Error()), slog.Duration("retry_in", Interval))
 		}
-		timer.Reset(Interval)
 	}
+	return nil
 }
 
 // runOnce goes once through all instances. One that cannot be looked up does not keep the others.

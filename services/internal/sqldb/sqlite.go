@@ -17,8 +17,8 @@ import (
 
 const (
 	busyTimeout = "5000" // milliseconds; only a foreign process (a backup, a shell) makes anybody wait
-	// Memory is bounded by the page caches: the writer's and, for each reader, its own. The hash table of a cache
-	// doubles when there are as many pages as it has slots: 15 MiB stay under 4,096 pages.
+	// Memory is bounded by the page caches: the writer's and, for each reader, its own. The hash table of a cache doubles when there
+	// are as many pages as it has slots: 15 MiB stay under 4,096 pages.
 	writerCacheKiB = 15 << 10
 	readerCacheKiB = 2 << 10
 	// logBytes is what the write-ahead log's file is cut to after it has been longer.

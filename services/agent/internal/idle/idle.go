@@ -87,20 +87,13 @@ func (w *Worker) Name() string { return "agent-idle" }
 
 // Run looks at every interval until the context ends.
 func (w *Worker) Run(ctx context.Context) error {
-	timer := w.deps.Clock.NewTimer(interval)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C():
-		}
+	for clock.Wait(ctx, w.deps.Clock, interval, nil) {
 		if err := w.runOnce(ctx); err != nil && ctx.Err() == nil {
 			w.deps.Logger.LogAttrs(ctx, slog.LevelWarn, "idle conversations could not be ended", slog.String("error", err.Error()),
 				slog.Duration("retry_in", interval))
 		}
-		timer.Reset(interval)
 	}
+	return nil
 }
 
 // runOnce goes once through all instances. One that cannot be looked up does not keep the others.

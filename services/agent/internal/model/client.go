@@ -93,8 +93,8 @@ func (c *Client) ask(
 		if !a.mayRetry || number == maxAttempts || wait >= w.left() {
 			return nil, w.first, fault
 		}
-		if err := c.sleep(ctx, wait); err != nil {
-			return nil, w.first, err
+		if !clock.Wait(ctx, c.deps.Clock, wait, nil) {
+			return nil, w.first, context.Cause(ctx)
 		}
 	}
 }
@@ -115,11 +115,4 @@ func (c *Client) key(ctx context.Context, instance string, p *flow.Prompt) (stri
 func (c *Client) backoff(attempt int) time.Duration {
 	whole := firstBackoff << (attempt - 1)
 	return whole/2 + time.Duration(c.deps.Jitter()*float64(whole/2))
-}
-
-func (c *Client) sleep(ctx context.Context, d time.Duration) error {
-	if !clock.Wait(ctx, c.deps.Clock, d, nil) {
-		return context.Cause(ctx)
-	}
-	return nil
 }

@@ -75,16 +75,8 @@ func (k *Keeper[K]) Revoke(match func(K) bool) {
 
 // Run renews leases until ctx ends.
 func (k *Keeper[K]) Run(ctx context.Context) {
-	timer := k.clock.NewTimer(k.duration / 6)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C():
-		}
+	for clock.Wait(ctx, k.clock, k.duration/6, nil) {
 		k.renewDue(ctx)
-		timer.Reset(k.duration / 6)
 	}
 }
 
