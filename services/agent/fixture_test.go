@@ -62,10 +62,14 @@ func (c *contacts) OpenAttendance(
 }
 
 func (c *contacts) RecordTurns(
-	_ context.Context, r *contactsv1.RecordTurnsRequest, _ ...grpc.CallOption,
+	ctx context.Context, r *contactsv1.RecordTurnsRequest, _ ...grpc.CallOption,
 ) (*contactsv1.RecordTurnsResponse, error) {
 	for _, turn := range r.GetTurns() {
-		c.recorded <- turn
+		select {
+		case c.recorded <- turn:
+		case <-ctx.Done(): // the test is over
+			return nil, ctx.Err()
+		}
 	}
 	return &contactsv1.RecordTurnsResponse{}, nil
 }
