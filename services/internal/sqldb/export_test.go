@@ -43,10 +43,20 @@ const LockPage = lockPage
 // OnRekey tells a function of each page that gets another number, and which number of its cache's pages was the greatest up to now,
 // until the end of the test.
 func OnRekey(t *testing.T, do func(greatest, to uint32)) {
-	original := plainRekey
-	plainRekey = func(tls *libc.TLS, cache, page uintptr, from, to uint32) {
+	original := plainCache.rekey
+	plainCache.rekey = func(tls *libc.TLS, cache, page uintptr, from, to uint32) {
 		do(at[sqlite3.TPCache1](cache).FiMaxKey, to)
 		original(tls, cache, page, from, to)
 	}
-	t.Cleanup(func() { plainRekey = original })
+	t.Cleanup(func() { plainCache.rekey = original })
+}
+
+// CacheGroups are the groups of two page caches that are made for it.
+func CacheGroups() (one, other uintptr) {
+	tls := libc.NewTLS()
+	defer tls.Close()
+	first, second := plainCache.create(tls, pageSize, 0, 1), plainCache.create(tls, pageSize, 0, 1)
+	defer plainCache.destroy(tls, first)
+	defer plainCache.destroy(tls, second)
+	return at[sqlite3.TPCache1](first).FpGroup, at[sqlite3.TPCache1](second).FpGroup
 }

@@ -11,6 +11,13 @@ import (
 	"github.com/prosa-chat/prosa/services/internal/sqldb"
 )
 
+// Connections look at their pages without waiting for each other.
+func TestPageCachesStandAlone(t *testing.T) {
+	openSQLite(t) // SQLite has begun
+	one, other := sqldb.CacheGroups()
+	require.NotEqual(t, one, other)
+}
+
 // Rows that come in no order make SQLite swap pages. No commit is to look through the whole page cache because of it.
 func TestSwappedPagesLeaveTheCacheOrderly(t *testing.T) {
 	db := openSQLite(t)
