@@ -36,9 +36,16 @@ func NewBulk(head string, columns []string, tail string) *Bulk {
 
 // NewSQLiteBulk is NewBulk in SQLite's own form, without parameters that rows share. Its parameters have no names: SQLite's driver
 // searches the list of names for each one that has, which makes long lists slow.
+//
+// When a row breaks a rule (a key that is taken), the rows before it stay: SQLite need not keep a copy of each page that the statement
+// changes. So after an error of the statement its transaction must not go on; a function of Write that returns the error sees to that.
 func NewSQLiteBulk(head string, columns []string, tail string) *Bulk {
-	return newBulk(head, columns, tail, func(bool) string { return "?" })
+	return newBulk(plainChange.ReplaceAllString(head, "$1$3 OR FAIL$2$4"), columns, tail, func(bool) string { return "?" })
 }
+
+// plainChange is the beginning of a statement that says nothing yet of what to do when it fails. See
+// https://sqlite.org/lang_conflict.html.
+var plainChange = regexp.MustCompile(`^(\s*INSERT)( INTO )|^(\s*UPDATE)( )`)
 
 // newBulk writes the statements; parameter gives the next parameter, and is told when a statement begins.
 func newBulk(head string, columns []string, tail string, parameter func(first bool) string) *Bulk {

@@ -1,6 +1,7 @@
 package sqldb_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -33,4 +34,24 @@ func TestSQLiteBulk(t *testing.T) {
 	b := sqldb.NewSQLiteBulk("INSERT ", []string{"?", "'x'", "?"}, "")
 	require.Equal(t, "INSERT (?, 'x', ?), (?, 'x', ?)", b[len(b)-2])
 	require.Equal(t, "INSERT (?, 'x', ?)", b[len(b)-1])
+}
+
+// A bulk statement that fails leaves to its transaction to undo what it did, and no function of Write keeps any of it.
+func TestSQLiteBulkFails(t *testing.T) {
+	require.Equal(t, "INSERT OR REPLACE INTO items VALUES (?)", sqldb.NewSQLiteBulk("INSERT OR REPLACE INTO items VALUES ", []string{"?"}, "")[6])
+	b := sqldb.NewSQLiteBulk("\n\tINSERT INTO items (instance, id) VALUES ", []string{"'acme'", "?"}, "")
+	require.Equal(t, "\n\tINSERT OR FAIL INTO items (instance, id) VALUES ('acme', ?)", b[6])
+	require.Equal(t, "UPDATE OR FAIL items AS i SET id = v.column1 FROM (VALUES (?)) AS v",
+		sqldb.NewSQLiteBulk("UPDATE items AS i SET id = v.column1 FROM (VALUES ", []string{"?"}, ") AS v")[6])
+
+	db := openSQLite(t)
+	taken := func(ctx context.Context, tx sqldb.Tx) error {
+		_, err := tx.ExecContext(ctx, b[5], "new", "taken")
+		require.True(t, sqldb.IsUnique(err), err)
+		require.Equal(t, 2, rowCount(t, tx), "the first row stays, until the function ends")
+		return err
+	}
+	require.NoError(t, db.Write(ctx, insertFn("taken")))
+	require.True(t, sqldb.IsUnique(db.Write(ctx, taken)))
+	require.Equal(t, 1, rowCount(t, db.Reader()))
 }
