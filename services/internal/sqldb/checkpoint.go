@@ -11,11 +11,13 @@ import (
 )
 
 const (
-	// checkpointPages is how many pages (of 4 KiB) are written to the log before they are copied to the database.
-	checkpointPages = 8192
+	// checkpointPages is how many pages (of 4 KiB) are written to the log before they are copied to the database, while which all
+	// writes wait. A page that was written many times is copied once, so that a longer log makes a busy store quicker; and it is read
+	// anew, in a tenth of a second, after the process was killed.
+	checkpointPages = 32 << 10
 	// restartPages is the length of the log at which the writer waits for old readers, so that the log can begin anew. Without
 	// it, readers that follow each other without a gap would let it grow for ever.
-	restartPages = 32 * 1024
+	restartPages = 64 << 10
 )
 
 // checkpointer keeps the write-ahead log short. SQLite's own checkpoint runs inside COMMIT, where the callers wait for it and its

@@ -21,8 +21,8 @@ const (
 	// are as many pages as it has slots: 15 MiB stay under 4,096 pages.
 	writerCacheKiB = 15 << 10
 	readerCacheKiB = 2 << 10
-	// logBytes is what the write-ahead log's file is cut to after it has been longer.
-	logBytes = 64 << 20
+	// logBytes is what the write-ahead log's file is cut to after it has been longer: a little more than checkpointPages.
+	logBytes = 160 << 20
 )
 
 // embedded is a SQLite store: one writer, a pool of readers.
