@@ -18,6 +18,9 @@ import (
 // instead of one after the other, and the handler's stack is large enough from the start.
 type door struct {
 	*inprocgrpc.Channel
+	// waits says that the callers of this door wait for their handlers also when their contexts have ended, so that a call needs no
+	// goroutine of its own.
+	waits   bool
 	chain   grpc.UnaryServerInterceptor
 	methods map[string]unaryMethod // "/package.Service/Method"
 }
@@ -28,10 +31,10 @@ type unaryMethod struct {
 	implementation any
 }
 
-func newDoor(unary grpc.UnaryServerInterceptor, stream grpc.StreamServerInterceptor) *door {
+func newDoor(waits bool, unary grpc.UnaryServerInterceptor, stream grpc.StreamServerInterceptor) *door {
 	channel := &inprocgrpc.Channel{}
 	channel.WithServerUnaryInterceptor(unary).WithServerStreamInterceptor(stream)
-	return &door{Channel: channel, chain: unary, methods: make(map[string]unaryMethod)}
+	return &door{Channel: channel, waits: waits, chain: unary, methods: make(map[string]unaryMethod)}
 }
 
 // RegisterService adds a service; before the first call only.
@@ -42,8 +45,8 @@ func (d *door) RegisterService(desc *grpc.ServiceDesc, implementation any) {
 	}
 }
 
-// Invoke makes a unary call. As over a network, the handler has a goroutine of its own and copies of the messages, sees nothing of
-// the caller's context but its deadline, its end and the metadata, and is not waited for when that context ends.
+// Invoke makes a unary call. As over a network, the handler has copies of the messages, sees nothing of the caller's context but its
+// deadline, its end and the metadata, and, unless this door's callers wait, is not waited for when that context ends.
 func (d *door) Invoke(ctx context.Context, method string, request, response any, opts ...grpc.CallOption) error {
 	m, registered := d.methods[method]
 	wanted, known := readOptions(opts)
@@ -56,11 +59,18 @@ func (d *door) Invoke(ctx context.Context, method string, request, response any,
 		served = metadata.NewIncomingContext(served, sent)
 	}
 	c := &unaryCall{stream: transportStream{method: method}, err: errNoAnswer, ended: make(chan struct{})}
-	go c.serve(served, m, d.chain, request)
-	select {
-	case <-c.ended:
-	case <-ctx.Done():
-		return status.FromContextError(ctx.Err()).Err()
+	if d.waits {
+		c.serve(served, m, d.chain, request)
+	} else {
+		go func() {
+			stack.Grow()
+			c.serve(served, m, d.chain, request)
+		}()
+		select {
+		case <-c.ended:
+		case <-ctx.Done():
+			return status.FromContextError(ctx.Err()).Err()
+		}
 	}
 	if wanted.header != nil {
 		*wanted.header = c.header
@@ -107,7 +117,6 @@ var errNoAnswer = status.Error(codes.Internal, "the handler gave neither an answ
 
 func (c *unaryCall) serve(ctx context.Context, m unaryMethod, chain grpc.UnaryServerInterceptor, request any) {
 	defer close(c.ended)
-	stack.Grow()
 	ctx = grpc.NewContextWithServerTransportStream(ctx, &c.stream)
 	answer, err := m.handle(m.implementation, ctx, func(into any) error {
 		return inprocgrpc.ProtoCloner{}.Copy(into, request)

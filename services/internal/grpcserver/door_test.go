@@ -77,6 +77,38 @@ func TestInProcessContext(t *testing.T) {
 	require.ErrorIs(t, <-ended, context.Canceled)
 }
 
+// TestWhoWaitsForAHandler: strangers only as long as their context lasts, and the services of the process to the end.
+func TestWhoWaitsForAHandler(t *testing.T) {
+	f := newFixture(t)
+	p := f.inProcess(t)
+	for _, c := range []struct {
+		name string
+		conn grpc.ClientConnInterface
+		want codes.Code
+	}{{"public", p.Public(), codes.Canceled}, {"services", p.Services(), codes.OK}} {
+		t.Run(c.name, func(t *testing.T) {
+			ctx, leave := context.WithCancel(with(t.Context(), "x-api-key", manageKey))
+			release, ended := make(chan struct{}), make(chan struct{})
+			f.handle(func(ctx context.Context) error {
+				defer close(ended)
+				leave()
+				<-ctx.Done()
+				if c.want == codes.OK {
+					close(release)
+				}
+				<-release
+				return nil
+			})
+			_, err := accountsv1.NewAccountsServiceClient(c.conn).GetInstance(ctx, &accountsv1.GetInstanceRequest{Instance: "acme"})
+			require.Equal(t, c.want, status.Code(err))
+			if c.want != codes.OK {
+				close(release) // the handler is still there
+			}
+			<-ended
+		})
+	}
+}
+
 // odd is a service whose one method does what no generated one does.
 func odd(method grpc.MethodHandler) *grpc.ServiceDesc {
 	return &grpc.ServiceDesc{

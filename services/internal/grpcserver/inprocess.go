@@ -29,14 +29,15 @@ var _ grpc.ServiceRegistrar = (*InProcess)(nil)
 // NewInProcess returns a server without services.
 func NewInProcess(chain Chain) *InProcess {
 	p := &InProcess{calls: inFlight{idle: make(chan struct{})}}
-	p.trusted = p.door(chain.trusting(everyone))
-	p.public = p.door(chain.trusting(nobody))
+	// The services' workers keep a call as long as they keep what they work on; a stranger is answered when the time is over.
+	p.trusted = p.door(true, chain.trusting(everyone))
+	p.public = p.door(false, chain.trusting(nobody))
 	return p
 }
 
-func (p *InProcess) door(links []interceptor) *door {
+func (p *InProcess) door(waits bool, links []interceptor) *door {
 	unary, stream := chainUnary(links), chainStream(links)
-	return newDoor(
+	return newDoor(waits,
 		func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 			if !p.calls.enter() {
 				return nil, errStopping.GRPCStatus().Err()
