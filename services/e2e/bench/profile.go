@@ -9,7 +9,7 @@ import (
 )
 
 // profileSeconds is how long a profile is taken.
-const profileSeconds = 5
+const profileSeconds = 30
 
 // profile writes a CPU profile of Prosa under a load into a file. It is taken
 // after the figure, so that it does not disturb it.
