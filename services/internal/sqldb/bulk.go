@@ -45,7 +45,7 @@ func NewSQLiteBulk(head string, columns []string, tail string) *Bulk {
 
 // plainChange is the beginning of a statement that says nothing yet of what to do when it fails. See
 // https://sqlite.org/lang_conflict.html.
-var plainChange = regexp.MustCompile(`^(\s*INSERT)( INTO )|^(\s*UPDATE)( )`)
+var plainChange = regexp.MustCompile(`(?i)^(\s*insert)( into )|^(\s*update)( )`)
 
 // newBulk writes the statements; parameter gives the next parameter, and is told when a statement begins.
 func newBulk(head string, columns []string, tail string, parameter func(first bool) string) *Bulk {
