@@ -58,16 +58,18 @@ func (d *door) Invoke(ctx context.Context, method string, request, response any,
 	if sent, ok := metadata.FromOutgoingContext(ctx); ok {
 		served = metadata.NewIncomingContext(served, sent)
 	}
-	c := &unaryCall{stream: transportStream{method: method}, err: errNoAnswer, ended: make(chan struct{})}
+	c := &unaryCall{stream: transportStream{method: method}, err: errNoAnswer}
 	if d.waits {
 		c.serve(served, m, d.chain, request)
 	} else {
+		ended := make(chan struct{})
 		go func() {
+			defer close(ended)
 			stack.Grow()
 			c.serve(served, m, d.chain, request)
 		}()
 		select {
-		case <-c.ended:
+		case <-ended:
 		case <-ctx.Done():
 			return status.FromContextError(ctx.Err()).Err()
 		}
@@ -107,7 +109,6 @@ func readOptions(opts []grpc.CallOption) (wanted metadataWanted, known bool) {
 type unaryCall struct {
 	stream transportStream
 
-	ended           chan struct{} // closed when what follows is final
 	answer          any
 	header, trailer metadata.MD
 	err             error
@@ -116,7 +117,6 @@ type unaryCall struct {
 var errNoAnswer = status.Error(codes.Internal, "the handler gave neither an answer nor an error")
 
 func (c *unaryCall) serve(ctx context.Context, m unaryMethod, chain grpc.UnaryServerInterceptor, request any) {
-	defer close(c.ended)
 	ctx = grpc.NewContextWithServerTransportStream(ctx, &c.stream)
 	answer, err := m.handle(m.implementation, ctx, func(into any) error {
 		return inprocgrpc.ProtoCloner{}.Copy(into, request)
