@@ -161,15 +161,19 @@ func TestCutConnectionHeals(t *testing.T) {
 	two.awaitToken()
 	two.hears(one, "before")
 	token := two.Token()
-	// ofSessions gives an aggregate over the connections that both hear by.
-	ofSessions := func(aggregate string) (n int) {
-		require.NoError(t, one.db.Reader().QueryRowContext(t.Context(), "SELECT "+aggregate+
-			" FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'prosa-replica-session'").Scan(&n))
+	var last time.Time // the database's, a moment before the last cut
+	// sessions gives an aggregate over the connections that both hear by, which were not cut yet.
+	sessions := func(aggregate string) (n int) {
+		require.NoError(t, one.db.Reader().QueryRowContext(t.Context(), "SELECT "+aggregate+" FROM pg_stat_activity "+
+			"WHERE datname = current_database() AND application_name = 'prosa-replica-session' AND backend_start > $1", last).Scan(&n))
 		return n
 	}
 	for cut := range 3 {
-		require.Eventually(t, func() bool { return ofSessions("count(*)") == 2 }, patience, tick, "one may come back after two")
-		require.NotZero(t, ofSessions("count(pg_terminate_backend(pid))"))
+		require.Eventually(t, func() bool { return sessions("count(*)") == 2 }, patience, tick, "one may come back after two")
+		var now time.Time
+		require.NoError(t, one.db.Reader().QueryRowContext(t.Context(), "SELECT now()").Scan(&now))
+		require.Equal(t, 2, sessions("count(pg_terminate_backend(pid))"))
+		last = now
 		require.Contains(t, two.hears(one, fmt.Sprintf("cut-%d", cut)), "",
 			"what was told meanwhile may be anything")
 	}
