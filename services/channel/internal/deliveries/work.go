@@ -64,7 +64,7 @@ func (w *Worker) drain(ctx context.Context, place *place, l store.Lane) (held, m
 	for range handBatch {
 		if len(l.Pending) == 0 {
 			var err error
-			if l.Pending, err = w.Store.Deliveries(ctx, l.LaneKey, l.SettledSeq, store.ReadAhead); err != nil || len(l.Pending) == 0 {
+			if l.Pending, err = w.Store.PendingDeliveries(ctx, l.LaneKey, l.SettledSeq, store.ReadAhead); err != nil || len(l.Pending) == 0 {
 				// Rather than trying at once, again and again, let the lease end.
 				return ctx.Err() != nil, false
 			}

@@ -29,7 +29,7 @@ import (
 type Store interface {
 	ReadyEndpoints(ctx context.Context, now time.Time) ([]store.Endpoint, error)
 	ClaimLanes(ctx context.Context, claims []store.Claim, now, until time.Time) ([]store.Lane, error)
-	Deliveries(ctx context.Context, key store.LaneKey, after int64, limit int) ([]store.Delivery, error)
+	PendingDeliveries(ctx context.Context, key store.LaneKey, after int64, limit int) ([]store.Delivery, error)
 	Settle(ctx context.Context, d *store.Delivery, epoch int64, now time.Time) (store.Settled, error)
 	Retry(ctx context.Context, d *store.Delivery, epoch int64, next time.Time) error
 	ParkLane(ctx context.Context, d *store.Delivery, epoch int64, now time.Time) error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -74,13 +75,22 @@ func (s *Server) place(token, instance, scope string) (*store.DeliveryPlace, err
 	if sequence == 0 {
 		return &store.DeliveryPlace{ID: name}, nil
 	}
-	return &store.DeliveryPlace{EndpointID: name, Sequence: sequence}, nil
+	id, endpoint, ok := strings.Cut(name, "/")
+	if !ok {
+		return nil, pagetoken.ErrInvalid
+	}
+	return &store.DeliveryPlace{ID: id, EndpointID: endpoint, Sequence: sequence}, nil
 }
 
-// encodePlace writes a place as its sequence, 0 for none, and the id of the
-// delivery or endpoint.
+// encodePlace writes a place as its sequence, 0 for none, the id of the delivery,
+// and that of the endpoint if there is a sequence.
 func encodePlace(p *store.DeliveryPlace) []byte {
-	return append(binary.BigEndian.AppendUint64(nil, uint64(p.Sequence)), p.ID+p.EndpointID...)
+	text := binary.BigEndian.AppendUint64(nil, uint64(p.Sequence))
+	text = append(text, p.ID...)
+	if p.Sequence == 0 {
+		return text
+	}
+	return append(append(text, '/'), p.EndpointID...)
 }
 
 func states(asked []channelv1.Delivery_State) []store.DeliveryState {

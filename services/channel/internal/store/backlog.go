@@ -42,6 +42,7 @@ WHERE thread.done_seq < thread.last_seq`).Scan(&b.Messages, &oldest)
 SELECT CAST(COALESCE(sum(lane.last_seq - lane.settled_seq - `+parkedLane+`), 0) AS BIGINT), min(delivery.create_time)
 FROM lane JOIN delivery ON delivery.instance = lane.instance AND delivery.endpoint_id = lane.endpoint_id
     AND delivery.interaction_id = lane.interaction_id AND delivery.sequence = lane.settled_seq + 1 + `+parkedLane+`
+    AND delivery.state = 'PENDING'
 WHERE lane.settled_seq < lane.last_seq`).Scan(&b.Deliveries, &oldest)
 	if err != nil {
 		return Backlog{}, fmt.Errorf("count pending deliveries: %w", err)

@@ -49,14 +49,13 @@ var (
 		"?", "?", "?", "?", "?", "?", "?", "?", "?")
 
 	sqliteInsertDeliveries = newTraced(
-		`delivery (instance, endpoint_id, interaction_id, sequence, id, contact_id, body, state, attempt_count, create_time`,
-		"?", "?", "?", "?", "?", "?", "?", "'PENDING'", "0", "?")
+		`delivery (entry, previous_entry, instance, endpoint_id, interaction_id, sequence, id, contact_id, body, state, attempt_count, create_time`,
+		"?", "?", "?", "?", "?", "?", "?", "?", "?", "'PENDING'", "0", "?")
 
 	sqliteSettleDeliveries = sqldb.NewSQLiteBulk(`
-UPDATE delivery SET state = v.column5, attempt_count = v.column6, attempts = v.column7, settle_time = v.column8
-FROM (VALUES `, []string{"?", "?", "?", "?", "?", "?", "?", "?"}, `) AS v
-WHERE delivery.instance = v.column1 AND delivery.endpoint_id = v.column2 AND delivery.interaction_id = v.column3
-  AND delivery.sequence = v.column4`)
+UPDATE delivery SET state = v.column3, attempt_count = v.column4, attempts = v.column5, settle_time = v.column6
+FROM (VALUES `, []string{"?", "?", "?", "?", "?", "?"}, `) AS v
+WHERE delivery.instance = v.column1 AND delivery.id = v.column2`)
 )
 
 // traced is an INSERT in two forms: with a trace for each row, and without. A
@@ -173,9 +172,10 @@ func (q *queues) acceptAll(ctx context.Context, tx sqldb.Tx, batch []*acceptance
 
 // outgoing is one delivery to be stored.
 type outgoing struct {
-	turn     *finish
-	index    int
-	sequence int64
+	turn            *finish
+	index           int
+	sequence        int64
+	entry, previous int64
 }
 
 func (q *queues) finishAll(ctx context.Context, tx sqldb.Tx, batch []*finish) error {
@@ -210,6 +210,9 @@ func (q *queues) finishAll(ctx context.Context, tx sqldb.Tx, batch []*finish) er
 	if err := load(ctx, tx, &q.lanes, answered, (*finish).lane); err != nil {
 		return err
 	}
+	if err := q.entries.load(ctx, tx); err != nil {
+		return err
+	}
 	deliveries := make([]outgoing, 0, len(answered))
 	for _, f := range answered {
 		p := q.lanes.known[f.lane()]
@@ -221,7 +224,8 @@ func (q *queues) finishAll(ctx context.Context, tx sqldb.Tx, batch []*finish) er
 			}
 		}
 		for i := range f.turn.Answer {
-			deliveries = append(deliveries, outgoing{turn: f, index: i, sequence: f.finished.FirstSequence + int64(i)})
+			entry, previous := q.entries.next(p)
+			deliveries = append(deliveries, outgoing{f, i, f.finished.FirstSequence + int64(i), entry, previous})
 		}
 	}
 	if err := save(ctx, tx, &q.lanes, answered, (*finish).lane, laneValues); err != nil {
@@ -230,7 +234,7 @@ func (q *queues) finishAll(ctx context.Context, tx sqldb.Tx, batch []*finish) er
 	trace := func(o outgoing) string { return o.turn.turn.Trace }
 	return insert(ctx, tx, sqliteInsertDeliveries, deliveries, trace, func(args []any, o outgoing) []any {
 		turn, answer := o.turn.turn, &o.turn.turn.Answer[o.index]
-		return append(args, turn.Instance, turn.ChannelID, turn.InteractionID, o.sequence, answer.ID, turn.ContactID, answer.Body,
+		return append(args, o.entry, o.previous, turn.Instance, turn.ChannelID, turn.InteractionID, o.sequence, answer.ID, turn.ContactID, answer.Body,
 			sqldb.Micros(o.turn.now))
 	})
 }
@@ -254,7 +258,7 @@ func (q *queues) settleAll(ctx context.Context, tx sqldb.Tx, batch []*settlement
 	}
 	return execute(ctx, tx, sqliteSettleDeliveries, settled, func(args []any, s *settlement) []any {
 		d := s.delivery
-		return append(args, d.Instance, d.EndpointID, d.InteractionID, d.Sequence, string(d.State), d.AttemptCount,
+		return append(args, d.Instance, d.ID, string(d.State), d.AttemptCount,
 			sql.NullString{String: string(d.Attempts), Valid: d.Attempts != nil}, sqldb.Micros(s.now))
 	})
 }

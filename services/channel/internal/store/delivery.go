@@ -61,15 +61,24 @@ func (r *deliveryRow) delivery(key LaneKey) Delivery {
 	return r.Delivery
 }
 
-const deliveriesSQL = `
+const pendingDeliveriesSQL = `
 SELECT ` + deliveryColumns + ` FROM delivery
-WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND sequence > $4
+WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND sequence > $4 AND state = 'PENDING'
 ORDER BY sequence LIMIT CAST($5 AS BIGINT) + 0`
 
 // Deliveries reads at most limit deliveries of a lane after the one with the
 // given number, in order.
 func (s *Store) Deliveries(ctx context.Context, key LaneKey, after int64, limit int) ([]Delivery, error) {
-	rows, err := s.db.Reader().QueryContext(ctx, deliveriesSQL, key.Instance, key.EndpointID, key.InteractionID, after, limit)
+	return s.deliveries(ctx, s.lane.read, key, after, limit)
+}
+
+// PendingDeliveries is Deliveries for those that are pending.
+func (s *Store) PendingDeliveries(ctx context.Context, key LaneKey, after int64, limit int) ([]Delivery, error) {
+	return s.deliveries(ctx, pendingDeliveriesSQL, key, after, limit)
+}
+
+func (s *Store) deliveries(ctx context.Context, query string, key LaneKey, after int64, limit int) ([]Delivery, error) {
+	rows, err := s.db.Reader().QueryContext(ctx, query, key.Instance, key.EndpointID, key.InteractionID, after, limit)
 	found, err := collect(rows, err, (*deliveryRow).targets)
 	if err != nil {
 		return nil, fmt.Errorf("read deliveries: %w", err)
@@ -83,8 +92,7 @@ func (s *Store) Deliveries(ctx context.Context, key LaneKey, after int64, limit 
 
 const (
 	settleDeliverySQL = `
-UPDATE delivery SET state = $5, attempt_count = $6, attempts = $7, settle_time = $8
-WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND sequence = $4`
+UPDATE delivery SET state = $3, attempt_count = $4, attempts = $5, settle_time = $6 WHERE instance = $1 AND id = $2`
 	retryLaneSQL = `
 UPDATE lane SET lease_until = 0, next_time = $6
 WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND epoch = $4 AND settled_seq = $5 - 1 AND lease_until > 0
@@ -133,7 +141,7 @@ func (s *Store) putOff(ctx context.Context, d *Delivery, epoch, next int64, sett
 }
 
 func writeAttempts(ctx context.Context, tx sqldb.Tx, d *Delivery, settled sql.NullInt64) error {
-	_, err := tx.ExecContext(ctx, settleDeliverySQL, d.Instance, d.EndpointID, d.InteractionID, d.Sequence, string(d.State),
-		d.AttemptCount, sql.NullString{String: string(d.Attempts), Valid: d.Attempts != nil}, settled)
+	_, err := tx.ExecContext(ctx, settleDeliverySQL, d.Instance, d.ID, string(d.State), d.AttemptCount,
+		sql.NullString{String: string(d.Attempts), Valid: d.Attempts != nil}, settled)
 	return err
 }

@@ -134,6 +134,42 @@ WHERE l.instance = due.instance AND l.endpoint_id = due.endpoint_id AND l.intera
 RETURNING l.instance, l.endpoint_id, l.interaction_id, l.epoch`
 }
 
+func (postgresDialect) lane() laneSQL {
+	return laneSQL{
+		read: `
+SELECT ` + deliveryColumns + ` FROM delivery
+WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND sequence > $4 ORDER BY sequence LIMIT $5`,
+		list: `
+SELECT ` + listColumns + ` FROM delivery
+WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND sequence >= $4 AND sequence < $5
+ORDER BY sequence DESC LIMIT $6`,
+		first: `
+SELECT COALESCE((
+    SELECT min(sequence) FROM delivery WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3), 0), COALESCE((
+    SELECT settled_seq FROM lane WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3), 0), COALESCE((
+    SELECT min(sequence) FROM delivery
+    WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND state = 'PENDING'), 0)`,
+		eraseSettled: `
+DELETE FROM delivery
+WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND sequence >= $4 AND sequence <= $5 AND state <> 'PENDING'`,
+		erase: `
+DELETE FROM delivery WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 RETURNING state`,
+		count: `
+SELECT count(*) FROM delivery WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3`,
+	}
+}
+
+func (postgresDialect) listFrom(string) []any { return nil }
+
+func (postgresDialect) retire(ctx context.Context, tx sqldb.Tx, instance, id string, before time.Time) (int64, error) {
+	result, err := tx.ExecContext(ctx, `
+DELETE FROM delivery WHERE instance = $1 AND id = $2 AND state <> 'PENDING' AND settle_time < $3`, instance, id, sqldb.Micros(before))
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const (
 	postgresExtendLane = `
 INSERT INTO lane (instance, endpoint_id, interaction_id, last_seq, settled_seq, epoch, lease_until, next_time, holder)

@@ -24,7 +24,8 @@ SELECT instance, channel_id, client_identifier, `+messageColumns+` FROM (VALUES 
 WHERE instance = v.column1 AND channel_id = v.column2 AND client_identifier = v.column3 AND seq > v.column4 AND seq <= v.column4 + `+ahead),
 		deliveries: d.bulk(`
 SELECT instance, endpoint_id, interaction_id, `+deliveryColumns+` FROM (VALUES `, columns, `) AS v CROSS JOIN delivery
-WHERE instance = v.column1 AND endpoint_id = v.column2 AND interaction_id = v.column3 AND sequence > v.column4 AND sequence <= v.column4 + `+ahead),
+WHERE instance = v.column1 AND endpoint_id = v.column2 AND interaction_id = v.column3 AND sequence > v.column4 AND sequence <= v.column4 + `+ahead+`
+  AND delivery.state = 'PENDING'`),
 	}
 }
 

@@ -13,6 +13,24 @@ type LaneKey struct{ Instance, EndpointID, InteractionID string }
 
 func (k LaneKey) columns() [3]string { return [3]string{k.Instance, k.EndpointID, k.InteractionID} }
 
+// laneSQL are statements over the deliveries of one lane. The first three
+// arguments of each are the lane's key.
+type laneSQL struct {
+	// read reads deliveries behind a sequence, in order, at most so many.
+	read string
+	// list reads what is shown of deliveries by falling sequence: those from a
+	// sequence on, below another, at most so many.
+	list string
+	// first reads the lowest sequence, the number of the last one settled, and the
+	// lowest sequence that is pending, 0 if none is.
+	first string
+	// eraseSettled deletes those that are settled from a sequence to another.
+	eraseSettled string
+	// erase deletes all, and returns their states.
+	erase string
+	count string
+}
+
 // Lane is a lane that the caller holds.
 type Lane struct {
 	LaneKey

@@ -39,8 +39,8 @@ type DeliveryFilter struct {
 	Start, End time.Time
 }
 
-// DeliveryPlace is a place in a list of deliveries: behind the one with this id,
-// or, in the list of one conversation, behind this number of that endpoint's.
+// DeliveryPlace is a place in a list of deliveries: behind the one with this id.
+// In the list of one conversation that is this number of that endpoint's.
 type DeliveryPlace struct {
 	ID         string
 	EndpointID string
@@ -86,11 +86,6 @@ WHERE instance = $1 AND state = 'DEAD' AND id >= $2 AND id < $3 ORDER BY id DESC
 	listEndpointsDeadSQL = `
 SELECT ` + listColumns + ` FROM delivery
 WHERE instance = $1 AND endpoint_id = $5 AND state = 'DEAD' AND id >= $2 AND id < $3 ORDER BY id DESC LIMIT CAST($4 AS BIGINT) + 0`
-	listLaneSQL = `
-SELECT ` + listColumns + ` FROM delivery
-WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND sequence >= $4 AND sequence < $5
-ORDER BY sequence DESC LIMIT CAST($6 AS BIGINT) + 0`
-
 	// interactionEndpointsSQL jumps from endpoint to endpoint of an instance.
 	interactionEndpointsSQL = `
 WITH RECURSIVE known (endpoint_id) AS (
@@ -252,21 +247,21 @@ func (s *Store) laneParts(ctx context.Context, f DeliveryFilter, after *Delivery
 	}
 	parts := make([]part, len(endpoints))
 	for i, endpoint := range endpoints {
-		below := below
+		below, last := below, ""
 		if endpoint == begin.EndpointID {
-			below = min(below, begin.Sequence)
+			below, last = min(below, begin.Sequence), begin.ID
 		}
 		parts[i] = part{
-			query: listLaneSQL,
+			query: s.lane.list,
 			exact: f.ContactID == "" && len(f.States) == 0 && f.Start.IsZero() && f.End.IsZero(),
 			args: func(after DeliveryPlace, limit int) []any {
 				if after.EndpointID == endpoint {
-					below = after.Sequence
+					below, last = after.Sequence, after.ID
 				}
-				return []any{f.Instance, endpoint, f.InteractionID, from, below, limit}
+				return append([]any{f.Instance, endpoint, f.InteractionID, from, below, limit}, s.dialect.listFrom(last)...)
 			},
 			place: func(row *Listed) DeliveryPlace {
-				return DeliveryPlace{EndpointID: row.EndpointID, Sequence: row.Sequence}
+				return DeliveryPlace{ID: row.ID, EndpointID: row.EndpointID, Sequence: row.Sequence}
 			},
 		}
 	}

@@ -193,21 +193,12 @@ SELECT lane.instance, lane.endpoint_id, lane.interaction_id FROM (VALUES `, []st
 WHERE lane.instance = v.column1 AND lane.endpoint_id = v.column2 AND lane.interaction_id = v.column3`)
 }
 
-const (
-	firstSettledSQL = `
-SELECT COALESCE((
-    SELECT min(sequence) FROM delivery WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3), 0), COALESCE((
-    SELECT settled_seq FROM lane WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3), 0)`
-	eraseSettledSQL = `
-DELETE FROM delivery
-WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND sequence >= $4 AND sequence <= $5 AND state <> 'PENDING'`
-	eraseDeliveriesSQL = `
-DELETE FROM delivery WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 RETURNING state`
-)
+// seizeLaneSQL comes before the deliveries of a lane are deleted: on PostgreSQL it
+// waits for a result that is being stored, and keeps later ones out.
+const seizeLaneSQL = `
+UPDATE lane SET epoch = epoch + 1, lease_until = 0 WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3`
 
-// eraseLaneSQL deletes what stands beside the deliveries of a lane, the lane
-// first: on PostgreSQL that waits for a result that is being stored, and keeps
-// later ones out.
+// eraseLaneSQL deletes what stands beside the deliveries of a lane.
 var eraseLaneSQL = []string{
 	`DELETE FROM lane WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3`,
 	`DELETE FROM redelivery_lane WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3`,
@@ -221,12 +212,15 @@ func (s *Store) EraseLane(ctx context.Context, key LaneKey) (deliveries, pending
 	for {
 		var n int64
 		err := s.db.Erase(ctx, func(ctx context.Context, tx sqldb.Tx) error {
-			var first, settled int64
-			err := tx.QueryRowContext(ctx, firstSettledSQL, key.Instance, key.EndpointID, key.InteractionID).Scan(&first, &settled)
+			var first, settled, pending int64
+			err := tx.QueryRowContext(ctx, s.lane.first, key.Instance, key.EndpointID, key.InteractionID).Scan(&first, &settled, &pending)
 			if err != nil {
 				return err
 			}
-			result, err := tx.ExecContext(ctx, eraseSettledSQL, key.Instance, key.EndpointID, key.InteractionID, first,
+			if pending > 0 {
+				settled = min(settled, pending-1) // no gap may come before one that is to be sent again
+			}
+			result, err := tx.ExecContext(ctx, s.lane.eraseSettled, key.Instance, key.EndpointID, key.InteractionID, first,
 				min(first+eraseEntries-1, settled))
 			if err != nil {
 				return err
@@ -244,14 +238,20 @@ func (s *Store) EraseLane(ctx context.Context, key LaneKey) (deliveries, pending
 	}
 	var states []string
 	err = s.db.Erase(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+		if _, err := tx.ExecContext(ctx, seizeLaneSQL, key.Instance, key.EndpointID, key.InteractionID); err != nil {
+			return err
+		}
+		rows, err := tx.QueryContext(ctx, s.lane.erase, key.Instance, key.EndpointID, key.InteractionID)
+		states, err = collect(rows, err, func(state *string) []any { return []any{state} })
+		if err != nil {
+			return err
+		}
 		for _, statement := range eraseLaneSQL {
 			if _, err := tx.ExecContext(ctx, statement, key.Instance, key.EndpointID, key.InteractionID); err != nil {
 				return err
 			}
 		}
-		rows, err := tx.QueryContext(ctx, eraseDeliveriesSQL, key.Instance, key.EndpointID, key.InteractionID)
-		states, err = collect(rows, err, func(state *string) []any { return []any{state} })
-		return err
+		return nil
 	})
 	if err != nil {
 		return deliveries, 0, fmt.Errorf("erase lane: %w", err)
@@ -277,8 +277,7 @@ SELECT count(*) FROM message WHERE instance = $1 AND channel_id = $2 AND client_
 
 // CountLane counts the deliveries of a lane.
 func (s *Store) CountLane(ctx context.Context, key LaneKey) (n int64, err error) {
-	err = s.db.Reader().QueryRowContext(ctx, `
-SELECT count(*) FROM delivery WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3`, key.Instance, key.EndpointID, key.InteractionID).Scan(&n)
+	err = s.db.Reader().QueryRowContext(ctx, s.lane.count, key.Instance, key.EndpointID, key.InteractionID).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("count deliveries: %w", err)
 	}

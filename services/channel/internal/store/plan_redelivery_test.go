@@ -25,6 +25,9 @@ func TestListsAndRedeliveriesReadWhatTheyNeed(t *testing.T) {
 			"\nCORRELATED SCALAR SUBQUERY 3\nSEARCH l USING PRIMARY KEY " + lane +
 			"\nCORRELATED SCALAR SUBQUERY 2\nSEARCH r USING PRIMARY KEY " + lane
 	)
+	const walk = "SETUP\nSEARCH l USING PRIMARY KEY " + lane + "\nSEARCH d USING INTEGER PRIMARY KEY (rowid=?)\n" +
+		"RECURSIVE STEP\nSCAN chain\nSEARCH d USING INTEGER PRIMARY KEY (rowid=?)"
+	lanes := sqliteDialect{}.lane()
 	for name, statement := range map[string]struct {
 		sql  string
 		args int
@@ -34,19 +37,30 @@ func TestListsAndRedeliveriesReadWhatTheyNeed(t *testing.T) {
 		"list":             {listDeliveriesSQL, 4, "SEARCH delivery USING INDEX delivery_by_id (instance=? AND id>? AND id<?)" + due},
 		"list dead":        {listDeadSQL, 4, "SEARCH delivery USING INDEX delivery_dead_by_id (instance=? AND id>? AND id<?)" + due},
 		"list dead of one": {listEndpointsDeadSQL, 5, "SEARCH delivery USING INDEX delivery_dead (instance=? AND endpoint_id=? AND id>? AND id<?)" + due},
-		"list one lane":    {listLaneSQL, 6, "SEARCH delivery USING INDEX sqlite_autoindex_delivery_1 (instance=? AND endpoint_id=? AND interaction_id=? AND sequence>? AND sequence<?)" + due},
-		"replay dead":      {replayDeadSQL, 5, "SEARCH delivery USING INDEX delivery_dead (instance=? AND endpoint_id=? AND id>? AND id<?)"},
-		"replay":           {replaySQL, 4, "SEARCH delivery USING INDEX delivery_by_id (instance=? AND id>? AND id<?)"},
-		"next redelivery": {nextRedeliverySQL, 3, "SEARCH delivery USING INDEX sqlite_autoindex_delivery_1 (instance=? AND endpoint_id=? AND interaction_id=? AND sequence=?)\n" +
+		"list one lane": {lanes.list, 7, "CO-ROUTINE chain\nSETUP\nSEARCH l USING PRIMARY KEY " + lane + "\nSEARCH d USING INTEGER PRIMARY KEY (rowid=?)\n" +
+			"SCALAR SUBQUERY 1\nSEARCH f USING COVERING INDEX delivery_by_id (instance=? AND id=?)\n" +
+			"RECURSIVE STEP\nSCAN chain\nSEARCH d USING INTEGER PRIMARY KEY (rowid=?)\nSCAN chain\nSEARCH delivery USING INTEGER PRIMARY KEY (rowid=?)" +
+			strings.NewReplacer("SUBQUERY 1", "SUBQUERY 4", "SUBQUERY 3", "SUBQUERY 6", "SUBQUERY 2", "SUBQUERY 5").Replace(due)},
+		"replay dead": {replayDeadSQL, 5, "SEARCH delivery USING INDEX delivery_dead (instance=? AND endpoint_id=? AND id>? AND id<?)"},
+		"replay":      {replaySQL, 4, "SEARCH delivery USING INDEX delivery_by_id (instance=? AND id>? AND id<?)"},
+		"next redelivery": {nextRedeliverySQL, 3, "SEARCH delivery USING INDEX delivery_pending (instance=? AND endpoint_id=? AND interaction_id=? AND sequence=?)\n" +
 			"SCALAR SUBQUERY 1\nSEARCH redelivery USING PRIMARY KEY " + lane},
 		"claim redeliveries": {sqliteDialect{}.claimRedeliveries(), 5, "SEARCH redelivery_lane USING PRIMARY KEY " + lane + "\nLIST SUBQUERY 2\n" +
 			"SEARCH redelivery_lane USING INDEX redelivery_lane_pending (endpoint_id=? AND next_time<?)"},
 		"settle redelivery": {settleRedeliveryLaneSQL, 5, "SEARCH redelivery_lane USING PRIMARY KEY " + lane + "\nSCALAR SUBQUERY 1\nSEARCH r USING PRIMARY KEY (instance=? AND endpoint_id=? AND interaction_id=? AND sequence=?)"},
 		"end redelivery":    {deleteRedeliverySQL, 4, "SEARCH redelivery USING PRIMARY KEY (instance=? AND endpoint_id=? AND interaction_id=? AND sequence=?)"},
 		"retry redelivery":  {retryRedeliveryLaneSQL, 5, "SEARCH redelivery_lane USING PRIMARY KEY " + lane},
-		"revive": {again.revive[6], 5, values + "SEARCH delivery USING INDEX sqlite_autoindex_delivery_1 " +
-			"(instance=? AND endpoint_id=? AND interaction_id=? AND sequence=?)"},
-		"resume": {again.resume[6], 5, values + "SEARCH lane USING PRIMARY KEY " + lane},
+		"revive":            {again.revive[6], 3, values + "SEARCH delivery USING INDEX delivery_by_id (instance=? AND id=?)"},
+		"read one lane":     {lanes.read, 5, "CO-ROUTINE chain\n" + walk + "\nSCAN chain\nSEARCH delivery USING INTEGER PRIMARY KEY (rowid=?)\nUSE TEMP B-TREE FOR ORDER BY"},
+		"first of lane": {lanes.first, 3, "SCAN CONSTANT ROW\nSCALAR SUBQUERY 3\nCO-ROUTINE chain\n" + walk + "\nSEARCH chain\nSCALAR SUBQUERY 4\nSEARCH lane USING PRIMARY KEY " + lane +
+			"\nSCALAR SUBQUERY 5\nSEARCH delivery USING COVERING INDEX delivery_pending " + lane},
+		"count lane":    {lanes.count, 3, "CO-ROUTINE chain\n" + walk + "\nSCAN chain"},
+		"erase lane":    {lanes.erase, 3, "SEARCH delivery USING INTEGER PRIMARY KEY (rowid=?)\nLIST SUBQUERY 3\nMATERIALIZE chain\n" + walk + "\nSCAN chain"},
+		"erase settled": {lanes.eraseSettled, 5, "SEARCH delivery USING INTEGER PRIMARY KEY (rowid=?)\nLIST SUBQUERY 3\nMATERIALIZE chain\n" + walk + "\nSCAN chain"},
+		"old":           {sqliteOldSQL, 3, "SEARCH d USING INDEX delivery_by_id (instance=? AND id=?)\nCORRELATED SCALAR SUBQUERY 1\nSEARCH p USING INTEGER PRIMARY KEY (rowid=?)"},
+		"retire":        {sqliteRetireSQL, 2, "SEARCH delivery USING INTEGER PRIMARY KEY (rowid=?)"},
+		"relink":        {sqliteRelinkSQL, 5, "SEARCH delivery USING INTEGER PRIMARY KEY (rowid=?)\nLIST SUBQUERY 3\nMATERIALIZE chain\n" + walk + "\nSCAN chain"},
+		"resume":        {again.resume[6], 5, values + "SEARCH lane USING PRIMARY KEY " + lane},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Equal(t, statement.want, plan(t, db, statement.sql, statement.args))

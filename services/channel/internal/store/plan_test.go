@@ -26,7 +26,7 @@ func TestHotStatementsNeverScan(t *testing.T) {
 		"read lanes":      {queues.lanes.read[0], 3 * 64, []string{"SEARCH lane USING PRIMARY KEY (instance=? AND endpoint_id=? AND interaction_id=?)"}},
 		"read lane":       {queues.lanes.read[6], 3, []string{"SEARCH lane USING PRIMARY KEY (instance=? AND endpoint_id=? AND interaction_id=?)"}},
 		"alive":           {aliveSQL, 2, []string{"SEARCH channel USING PRIMARY KEY", "SEARCH bot_api USING PRIMARY KEY"}},
-		"settle many":     {sqliteSettleDeliveries[0], 8 * 64, []string{"SEARCH delivery USING COVERING INDEX sqlite_autoindex_delivery_1 (instance=? AND endpoint_id=? AND interaction_id=? AND sequence=?)"}},
+		"settle many":     {sqliteSettleDeliveries[0], 6 * 64, []string{"SEARCH delivery USING COVERING INDEX delivery_by_id (instance=? AND id=?)"}},
 		"ready instances": {readyInstancesSQL, 1, []string{"thread_pending"}},
 		"claim threads":   {sqliteDialect{}.claimThreads(), 4, []string{"thread_pending", "USING PRIMARY KEY"}},
 		"finish":          {finishThreadSQL, 5, []string{"USING PRIMARY KEY"}},
@@ -35,12 +35,12 @@ func TestHotStatementsNeverScan(t *testing.T) {
 		"unpark":          {unparkSQL, 4, []string{"lane_pending", "USING PRIMARY KEY"}},
 		"claim lanes":     {sqliteDialect{}.claimLanes(), 5, []string{"lane_pending", "USING PRIMARY KEY"}},
 		"make lanes due":  {dueSQL, 4, []string{"lane_pending", "USING PRIMARY KEY"}},
-		"settle delivery": {settleDeliverySQL, 8, []string{"USING INDEX sqlite_autoindex_delivery_1"}},
+		"settle delivery": {settleDeliverySQL, 6, []string{"USING INDEX delivery_by_id (instance=? AND id=?)"}},
 		"first messages":  {heads.messages[0], 4 * 64, []string{"SEARCH message USING INDEX sqlite_autoindex_message_1 (instance=? AND channel_id=? AND client_identifier=? AND seq>? AND seq<?)"}},
-		"first delivery":  {heads.deliveries[6], 4, []string{"SEARCH delivery USING INDEX sqlite_autoindex_delivery_1 (instance=? AND endpoint_id=? AND interaction_id=? AND sequence>? AND sequence<?)"}},
+		"first delivery":  {heads.deliveries[6], 4, []string{"SEARCH delivery USING INDEX delivery_pending (instance=? AND endpoint_id=? AND interaction_id=? AND sequence>? AND sequence<?)"}},
 		"messages":        {messagesSQL, 5, []string{"USING INDEX sqlite_autoindex_message_1"}},
 		"outcome":         {outcomeSQL, 4, []string{"USING INDEX sqlite_autoindex_message_1", "SEARCH thread USING PRIMARY KEY"}},
-		"deliveries":      {deliveriesSQL, 5, []string{"USING INDEX sqlite_autoindex_delivery_1"}},
+		"deliveries":      {pendingDeliveriesSQL, 5, []string{"USING INDEX delivery_pending"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			args := make([]any, statement.args)

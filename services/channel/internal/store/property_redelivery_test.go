@@ -147,13 +147,14 @@ func (m *model) resend(rt *rapid.T) (*againHolder, *store.Delivery) {
 		rt.Skip("nobody holds anything")
 	}
 	h := m.againHolders[len(m.againHolders)-1-rapid.IntRange(0, min(5, len(m.againHolders)-1)).Draw(rt, "holder")]
-	d := &store.Delivery{LaneKey: m.laneKey(h.queue), Sequence: 1, State: store.Pending, AttemptCount: 1, Attempts: []byte("[]")}
+	d := m.delivery(rt, h.queue, 1)
+	d.State, d.AttemptCount, d.Attempts = store.Pending, 1, []byte("[]")
 	next, ok, err := m.store.NextRedelivery(rt.Context(), d.LaneKey)
 	require.NoError(rt, err)
 	require.Equal(rt, len(h.queue.again.waiting) > 0, ok)
 	if ok {
 		require.Equal(rt, h.queue.again.waiting[0], next.Sequence, "the lowest comes first")
-		d.Sequence = next.Sequence
+		d.Sequence, d.ID = next.Sequence, next.ID
 	}
 	return h, d
 }

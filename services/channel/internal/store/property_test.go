@@ -332,9 +332,8 @@ func (m *model) claimLanes(rt *rapid.T) {
 func (m *model) settle(rt *rapid.T) {
 	h := m.pick(rt, true)
 	ahead := rapid.SampledFrom([]int64{0, 0, 0, 1}).Draw(rt, "ahead")
-	d := &store.Delivery{
-		LaneKey: m.laneKey(h.queue), Sequence: h.queue.done + 1 + ahead, State: rapid.SampledFrom([]store.DeliveryState{store.Delivered, store.Dead}).Draw(rt, "state"),
-	}
+	d := m.delivery(rt, h.queue, h.queue.done+1+ahead)
+	d.State = rapid.SampledFrom([]store.DeliveryState{store.Delivered, store.Dead}).Draw(rt, "state")
 	settled, err := m.store.Settle(rt.Context(), d, h.epoch, m.now)
 	if ahead > 0 {
 		require.ErrorIs(rt, err, store.ErrLeaseLost, "out of order")
@@ -352,9 +351,21 @@ func (m *model) settle(rt *rapid.T) {
 	}
 }
 
+// delivery is one of a lane as it is stored, or what would name it if it is not
+// there.
+func (m *model) delivery(rt *rapid.T, q *queue, sequence int64) *store.Delivery {
+	rows, err := m.store.Deliveries(rt.Context(), m.laneKey(q), sequence-1, 1)
+	require.NoError(rt, err)
+	if len(rows) == 0 {
+		return &store.Delivery{LaneKey: m.laneKey(q), Sequence: sequence}
+	}
+	return &rows[0]
+}
+
 func (m *model) retry(rt *rapid.T) {
 	h := m.pick(rt, true)
-	d := &store.Delivery{LaneKey: m.laneKey(h.queue), Sequence: h.queue.done + 1, State: store.Pending, AttemptCount: 1, Attempts: []byte("[]")}
+	d := m.delivery(rt, h.queue, h.queue.done+1)
+	d.AttemptCount, d.Attempts = 1, []byte("[]")
 	if m.agree(rt, h, m.store.Retry(rt.Context(), d, h.epoch, m.now.Add(5*time.Second))) {
 		h.queue.held, h.queue.until = false, m.now.Add(5*time.Second)
 	}
@@ -362,7 +373,8 @@ func (m *model) retry(rt *rapid.T) {
 
 func (m *model) park(rt *rapid.T) {
 	h := m.pick(rt, true)
-	d := &store.Delivery{LaneKey: m.laneKey(h.queue), Sequence: h.queue.done + 1, State: store.Dead, AttemptCount: 1, Attempts: []byte("[]")}
+	d := m.delivery(rt, h.queue, h.queue.done+1)
+	d.State, d.AttemptCount, d.Attempts = store.Dead, 1, []byte("[]")
 	if m.agree(rt, h, m.store.ParkLane(rt.Context(), d, h.epoch, m.now)) {
 		h.queue.held, h.queue.parked = false, true
 		h.queue.states[h.queue.done] = store.Dead

@@ -24,6 +24,7 @@ type queues struct {
 	undone uint64
 
 	threads, lanes memory
+	entries        entries
 	unread         int // how many entries are remembered of all of them
 }
 
@@ -35,9 +36,10 @@ type memory struct {
 }
 
 // position is where a thread or a lane stands: a row of either table, without
-// its key. A lane has neither failures nor strikes.
+// its key. A lane has neither failures nor strikes, and only a lane has a last
+// entry.
 type position struct {
-	last, done, epoch, lease, next, failures, strikes int64
+	last, done, epoch, lease, next, failures, strikes, entry int64
 
 	changed bool // and not written yet
 
@@ -60,7 +62,7 @@ func newQueues(db *sqldb.DB) *queues {
 		threads: memory{
 			known: make(map[[3]string]*position),
 			read: sqldb.NewSQLiteBulk(`
-SELECT instance, channel_id, client_identifier, last_seq, done_seq, epoch, lease_until, next_time, failures, strikes
+SELECT instance, channel_id, client_identifier, last_seq, done_seq, epoch, lease_until, next_time, failures, strikes, 0
 FROM (VALUES `, key, `) AS v CROSS JOIN thread
 WHERE instance = v.column1 AND channel_id = v.column2 AND client_identifier = v.column3`),
 			write: sqldb.NewSQLiteBulk(`
@@ -73,15 +75,15 @@ ON CONFLICT (instance, channel_id, client_identifier) DO UPDATE SET
 		lanes: memory{
 			known: make(map[[3]string]*position),
 			read: sqldb.NewSQLiteBulk(`
-SELECT instance, endpoint_id, interaction_id, last_seq, settled_seq, epoch, lease_until, next_time, 0, 0
+SELECT instance, endpoint_id, interaction_id, last_seq, settled_seq, epoch, lease_until, next_time, 0, 0, last_entry
 FROM (VALUES `, key, `) AS v CROSS JOIN lane
 WHERE instance = v.column1 AND endpoint_id = v.column2 AND interaction_id = v.column3`),
 			write: sqldb.NewSQLiteBulk(`
-INSERT INTO lane (instance, endpoint_id, interaction_id, last_seq, settled_seq, epoch, lease_until, next_time) VALUES `,
-				values, `
+INSERT INTO lane (instance, endpoint_id, interaction_id, last_seq, settled_seq, epoch, lease_until, next_time, last_entry) VALUES `,
+				append(values, "?"), `
 ON CONFLICT (instance, endpoint_id, interaction_id) DO UPDATE SET
     last_seq = excluded.last_seq, settled_seq = excluded.settled_seq, epoch = excluded.epoch, lease_until = excluded.lease_until,
-    next_time = excluded.next_time`),
+    next_time = excluded.next_time, last_entry = excluded.last_entry`),
 		},
 	}
 }
@@ -124,7 +126,7 @@ func load[T any](ctx context.Context, tx sqldb.Tx, m *memory, items []T, key fun
 				k [3]string
 				p position
 			)
-			err := rows.Scan(&k[0], &k[1], &k[2], &p.last, &p.done, &p.epoch, &p.lease, &p.next, &p.failures, &p.strikes)
+			err := rows.Scan(&k[0], &k[1], &k[2], &p.last, &p.done, &p.epoch, &p.lease, &p.next, &p.failures, &p.strikes, &p.entry)
 			if err != nil {
 				return err
 			}
@@ -155,7 +157,35 @@ func save[T any](ctx context.Context, tx sqldb.Tx, m *memory, items []T, key fun
 
 func threadValues(args []any, p *position) []any { return append(args, p.failures, p.strikes) }
 
-func laneValues(args []any, _ *position) []any { return args }
+func laneValues(args []any, p *position) []any { return append(args, p.entry) }
+
+// entries numbers the deliveries of a store in the order in which they come.
+// What is deleted may leave its number to others when the process starts anew:
+// a number behind which nothing is stored any more.
+type entries struct {
+	known bool
+	last  int64
+}
+
+func (e *entries) load(ctx context.Context, tx sqldb.Tx) error {
+	if e.known {
+		return nil
+	}
+	err := tx.QueryRowContext(ctx, `SELECT COALESCE(max(entry), 0) FROM delivery`).Scan(&e.last)
+	e.known = err == nil
+	return err
+}
+
+// next gives the next delivery of a lane its number, and that of the one before it.
+func (e *entries) next(lane *position) (entry, previous int64) {
+	e.last++
+	entry, previous = e.last, lane.entry
+	if previous >= entry {
+		previous = 0 // it was deleted, and this one has got its number
+	}
+	lane.entry, lane.changed = entry, true
+	return entry, previous
+}
 
 // extend adds entries. An idle queue is due at once, or held if a lease until
 // hold is asked for; it reports whether it is held then.

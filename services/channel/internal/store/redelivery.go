@@ -74,7 +74,7 @@ func (s *Store) ClaimRedeliveries(ctx context.Context, claims []Claim, now, unti
 
 const nextRedeliverySQL = `
 SELECT ` + deliveryColumns + ` FROM delivery
-WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND sequence = (
+WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND state = 'PENDING' AND sequence = (
     SELECT min(sequence) FROM redelivery WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3)`
 
 // NextRedelivery reads the delivery of a conversation that is to be sent again

@@ -31,9 +31,8 @@ func newRequeues(d dialect) requeues {
 	key := []string{"?", "?", "?", "CAST(? AS BIGINT)"}
 	return requeues{
 		revive: d.bulk(`
-UPDATE delivery SET state = 'PENDING', attempt_count = 0, settle_time = NULL FROM (VALUES `, append(slices.Clone(key), "?"), `) AS v
-WHERE delivery.instance = v.column1 AND delivery.endpoint_id = v.column2 AND delivery.interaction_id = v.column3
-  AND delivery.sequence = v.column4 AND delivery.state = v.column5
+UPDATE delivery SET state = 'PENDING', attempt_count = 0, settle_time = NULL FROM (VALUES `, []string{"?", "?", "?"}, `) AS v
+WHERE delivery.instance = v.column1 AND delivery.id = v.column2 AND delivery.state = v.column3
 RETURNING instance, endpoint_id, interaction_id, sequence`),
 		resume: d.bulk(`
 UPDATE lane SET next_time = v.column5 FROM (VALUES `, append(slices.Clone(key), "CAST(? AS BIGINT)"), `) AS v
@@ -52,24 +51,29 @@ INSERT INTO redelivery (instance, endpoint_id, interaction_id, sequence) VALUES 
 	}
 }
 
-// settled names a delivery, and the state that it was seen in.
+// settled names a delivery by its number in its lane.
 type settled struct {
 	LaneKey
 	sequence int64
-	state    DeliveryState
 }
 
 func (s *settled) targets() []any {
 	return []any{&s.Instance, &s.EndpointID, &s.InteractionID, &s.sequence}
 }
 
+// seen is a delivery of an instance, and the state that it was seen in.
+type seen struct {
+	instance, id string
+	state        DeliveryState
+}
+
 // again makes deliveries pending that are still in the state that they were
 // seen in, and returns how many. One for which its lane is parked goes before
 // what waits behind it; the others are sent again beside their lanes.
-func (q *requeues) again(ctx context.Context, tx sqldb.Tx, all []settled, now time.Time) (int, error) {
+func (q *requeues) again(ctx context.Context, tx sqldb.Tx, all []seen, now time.Time) (int, error) {
 	micros := sqldb.Micros(now)
-	revived, err := returned(ctx, tx, q.revive, all, func(args []any, s *settled) []any {
-		return append(args, s.Instance, s.EndpointID, s.InteractionID, s.sequence, string(s.state))
+	revived, err := returned(ctx, tx, q.revive, all, func(args []any, s *seen) []any {
+		return append(args, s.instance, s.id, string(s.state))
 	})
 	if err != nil || len(revived) == 0 {
 		return 0, err
@@ -113,7 +117,7 @@ func (q *requeues) again(ctx context.Context, tx sqldb.Tx, all []settled, now ti
 }
 
 // returned runs a bulk statement that returns which deliveries it concerned.
-func returned(ctx context.Context, tx sqldb.Tx, statement *sqldb.Bulk, all []settled, values func(args []any, s *settled) []any) ([]settled, error) {
+func returned[T any](ctx context.Context, tx sqldb.Tx, statement *sqldb.Bulk, all []T, values func(args []any, item *T) []any) ([]settled, error) {
 	var found []settled
 	err := statement.Split(len(all), func(query string, from, to int) error {
 		var args []any
@@ -161,10 +165,13 @@ func alive(ctx context.Context, r sqldb.Reader, e Endpoint) (exists bool, err er
 func (s *Store) SendAgain(ctx context.Context, instance, id string, now time.Time) (again bool, err error) {
 	err = s.db.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
 		again = false
-		one := settled{LaneKey: LaneKey{Instance: instance}}
+		var (
+			one   = settled{LaneKey: LaneKey{Instance: instance}}
+			state DeliveryState
+		)
 		err := tx.QueryRowContext(ctx, `
 SELECT endpoint_id, interaction_id, sequence, state FROM delivery WHERE instance = $1 AND id = $2`, instance, id).
-			Scan(&one.EndpointID, &one.InteractionID, &one.sequence, &one.state)
+			Scan(&one.EndpointID, &one.InteractionID, &one.sequence, &state)
 		if sqldb.IsNoRows(err) {
 			return ErrDeliveryNotFound
 		}
@@ -176,9 +183,9 @@ SELECT endpoint_id, interaction_id, sequence, state FROM delivery WHERE instance
 			return err
 		}
 		switch {
-		case !exists || one.state == Cancelled:
+		case !exists || state == Cancelled:
 			return ErrNotRetryable
-		case one.state == Pending:
+		case state == Pending:
 			for _, hasten := range []string{hastenLaneSQL, hastenRedeliverySQL} {
 				_, err := tx.ExecContext(ctx, hasten, instance, one.EndpointID, one.InteractionID, one.sequence, sqldb.Micros(now))
 				if err != nil {
@@ -187,7 +194,7 @@ SELECT endpoint_id, interaction_id, sequence, state FROM delivery WHERE instance
 			}
 			return nil
 		}
-		n, err := s.requeues.again(ctx, tx, []settled{one}, now)
+		n, err := s.requeues.again(ctx, tx, []seen{{instance, id, state}}, now)
 		again = n > 0
 		return err
 	})
@@ -219,10 +226,10 @@ type Replayed struct {
 
 const (
 	replayDeadSQL = `
-SELECT id, interaction_id, sequence, create_time FROM delivery
+SELECT id, create_time FROM delivery
 WHERE instance = $1 AND endpoint_id = $2 AND state = 'DEAD' AND id > $3 AND id < $4 ORDER BY id LIMIT CAST($5 AS BIGINT) + 0`
 	replaySQL = `
-SELECT id, interaction_id, sequence, create_time, endpoint_id, state FROM delivery
+SELECT id, create_time, endpoint_id, state FROM delivery
 WHERE instance = $1 AND id > $2 AND id < $3 ORDER BY id LIMIT CAST($4 AS BIGINT) + 0`
 )
 
@@ -231,9 +238,9 @@ WHERE instance = $1 AND id > $2 AND id < $3 ORDER BY id LIMIT CAST($4 AS BIGINT)
 // alone are found without a look at others.
 func (s *Store) Replay(ctx context.Context, r Replay, after string, now time.Time) (Replayed, error) {
 	type row struct {
-		settled
-		id      string
-		created int64
+		seen
+		endpoint string
+		created  int64
 	}
 	from, below := idsWithin(r.Start, r.End)
 	from = max(from, after)
@@ -245,30 +252,30 @@ func (s *Store) Replay(ctx context.Context, r Replay, after string, now time.Tim
 	if slices.Equal(r.States, []DeliveryState{Dead}) {
 		rows, failed := s.db.Reader().QueryContext(ctx, replayDeadSQL, r.Instance, r.ID, from, below, limit)
 		found, err = collect(rows, failed, func(x *row) []any {
-			x.EndpointID, x.state = r.ID, Dead
-			return []any{&x.id, &x.InteractionID, &x.sequence, &x.created}
+			x.endpoint, x.state = r.ID, Dead
+			return []any{&x.id, &x.created}
 		})
 	} else {
 		limit = replayLook
 		rows, failed := s.db.Reader().QueryContext(ctx, replaySQL, r.Instance, from, below, limit)
 		found, err = collect(rows, failed, func(x *row) []any {
-			return []any{&x.id, &x.InteractionID, &x.sequence, &x.created, &x.EndpointID, &x.state}
+			return []any{&x.id, &x.created, &x.endpoint, &x.state}
 		})
 	}
 	if err != nil {
 		return Replayed{}, fmt.Errorf("read deliveries to replay: %w", err)
 	}
 	result := Replayed{Last: after, Done: len(found) < limit}
-	var batch []settled
+	var batch []seen
 	for i := range found {
 		if len(batch) == replayBatch {
 			result.Done = false
 			break
 		}
 		x := &found[i]
-		result.Last, x.Instance = x.id, r.Instance
-		if x.EndpointID == r.ID && slices.Contains(r.States, x.state) && within(sqldb.Time(x.created), r.Start, r.End) {
-			batch = append(batch, x.settled)
+		result.Last, x.instance = x.id, r.Instance
+		if x.endpoint == r.ID && slices.Contains(r.States, x.state) && within(sqldb.Time(x.created), r.Start, r.End) {
+			batch = append(batch, x.seen)
 		}
 	}
 	if len(batch) == 0 {

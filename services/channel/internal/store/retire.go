@@ -131,22 +131,19 @@ func (s *Store) retireThread(ctx context.Context, key ThreadKey, before time.Tim
 	return nil
 }
 
-const retireDeliverySQL = `
-DELETE FROM delivery WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND sequence = $4 AND state <> 'PENDING' AND settle_time < $5`
-
 func (s *Store) retireDeliveries(ctx context.Context, instance string, before time.Time, after string, deleted map[string]int64) (string, error) {
 	type row struct {
-		id, endpoint, interaction, state string
-		sequence                         int64
-		settled, passed                  sql.NullInt64
+		id, state       string
+		sequence        int64
+		settled, passed sql.NullInt64
 	}
 	rows, err := s.db.Reader().QueryContext(ctx, `
-SELECT d.id, d.endpoint_id, d.interaction_id, d.sequence, d.state, d.settle_time, (
+SELECT d.id, d.sequence, d.state, d.settle_time, (
     SELECT l.settled_seq FROM lane AS l WHERE l.instance = d.instance AND l.endpoint_id = d.endpoint_id AND l.interaction_id = d.interaction_id)
 FROM delivery AS d WHERE d.instance = $1 AND d.id > $2 AND d.id < $3 ORDER BY d.id LIMIT CAST($4 AS BIGINT) + 0`,
 		instance, after, id.OrderedFrom(before), retireLook)
 	found, err := collect(rows, err, func(r *row) []any {
-		return []any{&r.id, &r.endpoint, &r.interaction, &r.sequence, &r.state, &r.settled, &r.passed}
+		return []any{&r.id, &r.sequence, &r.state, &r.settled, &r.passed}
 	})
 	if err != nil {
 		return "", err
@@ -164,11 +161,7 @@ FROM delivery AS d WHERE d.instance = $1 AND d.id > $2 AND d.id < $3 ORDER BY d.
 		err := s.pool.Write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
 			n = 0
 			for _, r := range old[from:min(from+retireBatch, len(old))] {
-				result, err := tx.ExecContext(ctx, retireDeliverySQL, instance, r.endpoint, r.interaction, r.sequence, sqldb.Micros(before))
-				if err != nil {
-					return err
-				}
-				gone, err := result.RowsAffected()
+				gone, err := s.dialect.retire(ctx, tx, instance, r.id, before)
 				if err != nil {
 					return err
 				}

@@ -43,6 +43,7 @@ type Store struct {
 	dialect  dialect
 	heads    heads
 	requeues requeues
+	lane     laneSQL
 
 	findLanes *sqldb.Bulk
 }
@@ -77,6 +78,14 @@ type dialect interface {
 	claimRedeliveries() string
 	// holder is what claims name besides.
 	holder() []any
+	// lane is what reads and deletes all deliveries of a lane, whatever their
+	// state, and listFrom what its list takes besides: the id of the delivery
+	// behind which it goes on, "" for none.
+	lane() laneSQL
+	listFrom(id string) []any
+	// retire deletes a delivery that was settled before a time, and returns how
+	// many that were.
+	retire(ctx context.Context, tx sqldb.Tx, instance, id string, before time.Time) (int64, error)
 	// bulk makes a statement over rows of values, in the engine's best form.
 	bulk(head string, columns []string, tail string) *sqldb.Bulk
 }
@@ -92,7 +101,7 @@ func NewShared(db *sqldb.DB, token func() int64) *Store {
 	if db.Dialect() == sqldb.SQLite {
 		d = newSQLiteDialect(db)
 	}
-	return &Store{db: d.others(db), pool: db, dialect: d, heads: newHeads(d), requeues: newRequeues(d), findLanes: newFindLanes(d)}
+	return &Store{db: d.others(db), pool: db, dialect: d, heads: newHeads(d), requeues: newRequeues(d), lane: d.lane(), findLanes: newFindLanes(d)}
 }
 
 // Ping reports whether the store can be used now.

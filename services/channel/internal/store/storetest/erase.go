@@ -168,18 +168,6 @@ var eraseCases = []Case{
 	}},
 	{"what is done and old is deleted, and nothing that is pending", func(t *testing.T, s *store.Store) {
 		c := create(t, s, "acme", 1)
-		retire := func(before time.Time) map[string]int64 {
-			all := make(map[string]int64)
-			for cursor, begun := "", false; cursor != "" || !begun; begun = true {
-				next, deleted, err := s.Retire(t.Context(), "acme", before, cursor)
-				require.NoError(t, err)
-				for kind, n := range deleted {
-					all[kind] += n
-				}
-				cursor = next
-			}
-			return all
-		}
 		settled := lane(t, s, c, "settled", 2, at(0))
 		settleAll(t, s, c, store.Delivered, at(1))
 		parked := park(t, s, c, "parked", 2, at(2))
@@ -192,8 +180,8 @@ var eraseCases = []Case{
 			return len(found)
 		}
 
-		require.Zero(t, retire(at(-1))["messages"])
-		deleted := retire(at(10_000))
+		require.Zero(t, retire(t, s, at(-1))["messages"])
+		deleted := retire(t, s, at(10_000))
 		require.EqualValues(t, 3, deleted["messages"])
 		require.EqualValues(t, 2, deleted["deliveries"])
 		require.Empty(t, deliveries(t, s, settled))
@@ -204,7 +192,7 @@ var eraseCases = []Case{
 		require.Equal(t, 1, threads("person of late"))
 		require.Equal(t, 1, threads("pending"))
 		require.EqualValues(t, 1, backlog(t, s).Messages)
-		require.EqualValues(t, 0, retire(at(10_000))["messages"], "again")
+		require.EqualValues(t, 0, retire(t, s, at(10_000))["messages"], "again")
 		next, err := s.NextInstance(t.Context(), "")
 		require.NoError(t, err)
 		require.Equal(t, "acme", next)

@@ -22,7 +22,7 @@ type Case struct {
 // Cases are all promises. Each is run on a new store.
 func Cases() []Case {
 	var all []Case
-	for _, group := range [][]Case{channelCases, botAPICases, botMessageCases, messageCases, threadCases, laneCases, parkCases, dueCases, cancelCases, traceCases, redeliveryCases, listCases, eraseCases} {
+	for _, group := range [][]Case{channelCases, botAPICases, botMessageCases, messageCases, threadCases, laneCases, parkCases, dueCases, cancelCases, traceCases, redeliveryCases, listCases, chainCases, eraseCases} {
 		all = append(all, group...)
 	}
 	return all

@@ -108,12 +108,20 @@ CREATE TABLE lane (
     epoch          BIGINT NOT NULL,
     lease_until    BIGINT NOT NULL,
     next_time      BIGINT NOT NULL,
+    -- The newest of its deliveries. 0: it never had any.
+    last_entry     BIGINT NOT NULL,
     PRIMARY KEY (instance, endpoint_id, interaction_id)
 ) WITHOUT ROWID;
 -- The endpoint comes first, so that a full endpoint is stepped over without reading its lanes.
 CREATE INDEX lane_pending ON lane (endpoint_id, next_time) WHERE settled_seq < last_seq;
 
+-- An index of all deliveries by their lanes would be written at as many places as there are conversations. So each names the one before
+-- it in its lane, which is read from its newest delivery back; and those that are looked for by their number are pending.
 CREATE TABLE delivery (
+    -- Rises with time.
+    entry          INTEGER PRIMARY KEY,
+    -- The delivery before it in its lane, which is deleted first. 0: there was none.
+    previous_entry BIGINT NOT NULL,
     instance       TEXT   NOT NULL,
     endpoint_id    TEXT   NOT NULL,
     interaction_id TEXT   NOT NULL,
@@ -128,9 +136,9 @@ CREATE TABLE delivery (
     create_time    BIGINT NOT NULL,
     settle_time    BIGINT,
     -- The traceparent of the turn that made it; NULL: nobody traces it.
-    trace          TEXT,
-    PRIMARY KEY (instance, endpoint_id, interaction_id, sequence)
+    trace          TEXT
 );
+CREATE UNIQUE INDEX delivery_pending ON delivery (instance, endpoint_id, interaction_id, sequence) WHERE state = 'PENDING';
 CREATE UNIQUE INDEX delivery_by_id ON delivery (instance, id);
 -- Deliveries that are dead, of one endpoint and of all. An index of a rare state costs the others only the look at their state.
 CREATE INDEX delivery_dead ON delivery (instance, endpoint_id, id) WHERE state = 'DEAD';
