@@ -13,7 +13,8 @@ import (
 
 // sqliteChain and sqliteChainEnd stand around the entry with which to begin. They
 // give the deliveries of a lane from there on, the newest first; $1 to $3 are the
-// key of the lane. NOT INDEXED leaves the search by entry: SQLite would rather go
+// key of the lane. They come in the order that the recursion says, since SQLite
+// works at one at a time (https://sqlite.org/lang_with.html). NOT INDEXED leaves the search by entry: SQLite would rather go
 // through all deliveries of the instance.
 const (
 	sqliteChain = `
@@ -71,8 +72,9 @@ UPDATE delivery NOT INDEXED SET previous_entry = $5 WHERE instance = $1 AND entr
 UPDATE lane SET last_entry = $5 WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3 AND last_entry = $4`
 )
 
-// retire deletes a delivery. Mostly all before it in its lane are gone already.
-// One that was sent again may not be, and stays in the chain.
+// retire deletes a delivery. Mostly all before it in its lane are gone already. If
+// they are not, because one of them was sent again, the one behind it leads to them
+// from now on.
 func (d sqliteDialect) retire(ctx context.Context, tx sqldb.Tx, instance, id string, before time.Time) (int64, error) {
 	var (
 		key             = LaneKey{Instance: instance}

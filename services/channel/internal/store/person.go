@@ -194,13 +194,10 @@ WHERE lane.instance = v.column1 AND lane.endpoint_id = v.column2 AND lane.intera
 }
 
 // seizeLaneSQL comes before the deliveries of a lane are deleted: on PostgreSQL it
-// waits for a result that is being stored, and keeps later ones out.
-const seizeLaneSQL = `
-UPDATE lane SET epoch = epoch + 1, lease_until = 0 WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3`
-
-// eraseLaneSQL deletes what stands beside the deliveries of a lane.
-var eraseLaneSQL = []string{
-	`DELETE FROM lane WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3`,
+// waits for results that are being stored, and keeps later ones out. The lane goes
+// last, as on SQLite it leads to its deliveries.
+var seizeLaneSQL = []string{
+	`UPDATE lane SET epoch = epoch + 1, lease_until = 0 WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3`,
 	`DELETE FROM redelivery_lane WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3`,
 	`DELETE FROM redelivery WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3`,
 }
@@ -238,20 +235,19 @@ func (s *Store) EraseLane(ctx context.Context, key LaneKey) (deliveries, pending
 	}
 	var states []string
 	err = s.db.Erase(ctx, func(ctx context.Context, tx sqldb.Tx) error {
-		if _, err := tx.ExecContext(ctx, seizeLaneSQL, key.Instance, key.EndpointID, key.InteractionID); err != nil {
-			return err
+		for _, statement := range seizeLaneSQL {
+			if _, err := tx.ExecContext(ctx, statement, key.Instance, key.EndpointID, key.InteractionID); err != nil {
+				return err
+			}
 		}
 		rows, err := tx.QueryContext(ctx, s.lane.erase, key.Instance, key.EndpointID, key.InteractionID)
 		states, err = collect(rows, err, func(state *string) []any { return []any{state} })
 		if err != nil {
 			return err
 		}
-		for _, statement := range eraseLaneSQL {
-			if _, err := tx.ExecContext(ctx, statement, key.Instance, key.EndpointID, key.InteractionID); err != nil {
-				return err
-			}
-		}
-		return nil
+		_, err = tx.ExecContext(ctx, `
+DELETE FROM lane WHERE instance = $1 AND endpoint_id = $2 AND interaction_id = $3`, key.Instance, key.EndpointID, key.InteractionID)
+		return err
 	})
 	if err != nil {
 		return deliveries, 0, fmt.Errorf("erase lane: %w", err)
