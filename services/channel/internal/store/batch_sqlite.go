@@ -210,7 +210,7 @@ func (q *queues) finishAll(ctx context.Context, tx sqldb.Tx, batch []*finish) er
 	if err := load(ctx, tx, &q.lanes, answered, (*finish).lane); err != nil {
 		return err
 	}
-	if err := q.entries.load(ctx, tx); err != nil {
+	if err := q.numbering.load(ctx, tx); err != nil {
 		return err
 	}
 	deliveries := make([]outgoing, 0, len(answered))
@@ -224,7 +224,7 @@ func (q *queues) finishAll(ctx context.Context, tx sqldb.Tx, batch []*finish) er
 			}
 		}
 		for i := range f.turn.Answer {
-			entry, previous := q.entries.next(p)
+			entry, previous := q.numbering.next(p)
 			deliveries = append(deliveries, outgoing{f, i, f.finished.FirstSequence + int64(i), entry, previous})
 		}
 	}

@@ -24,7 +24,7 @@ type queues struct {
 	undone uint64
 
 	threads, lanes memory
-	entries        entries
+	numbering      numbering
 	unread         int // how many entries are remembered of all of them
 }
 
@@ -159,27 +159,27 @@ func threadValues(args []any, p *position) []any { return append(args, p.failure
 
 func laneValues(args []any, p *position) []any { return append(args, p.entry) }
 
-// entries numbers the deliveries of a store in the order in which they come.
+// numbering gives the deliveries of a store their entries, in the order in which they come.
 // What is deleted may leave its number to others when the process starts anew:
 // a number behind which nothing is stored any more.
-type entries struct {
+type numbering struct {
 	known bool
 	last  int64
 }
 
-func (e *entries) load(ctx context.Context, tx sqldb.Tx) error {
-	if e.known {
+func (n *numbering) load(ctx context.Context, tx sqldb.Tx) error {
+	if n.known {
 		return nil
 	}
-	err := tx.QueryRowContext(ctx, `SELECT COALESCE(max(entry), 0) FROM delivery`).Scan(&e.last)
-	e.known = err == nil
+	err := tx.QueryRowContext(ctx, `SELECT COALESCE(max(entry), 0) FROM delivery`).Scan(&n.last)
+	n.known = err == nil
 	return err
 }
 
 // next gives the next delivery of a lane its number, and that of the one before it.
-func (e *entries) next(lane *position) (entry, previous int64) {
-	e.last++
-	entry, previous = e.last, lane.entry
+func (n *numbering) next(lane *position) (entry, previous int64) {
+	n.last++
+	entry, previous = n.last, lane.entry
 	if previous >= entry {
 		previous = 0 // it was deleted, and this one has got its number
 	}

@@ -31,10 +31,9 @@ func settleAgain(t *testing.T, s *store.Store, c *store.Channel, now time.Time) 
 	t.Helper()
 	for _, held := range claimRedeliveries(t, s, c, now, 100) {
 		for more := true; more; {
-			d, ok, err := s.NextRedelivery(t.Context(), held.LaneKey)
-			require.NoError(t, err)
-			require.True(t, ok)
+			d := next(t, s, held.LaneKey)
 			d.State = store.Delivered
+			var err error
 			more, err = s.SettleRedelivery(t.Context(), &d, held.Epoch, now)
 			require.NoError(t, err)
 		}
